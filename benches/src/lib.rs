@@ -1,0 +1,1 @@
+//! Measurements: the engine, the journal, the services beside their floors.

@@ -1,0 +1,1 @@
+//! Double entry, reserved accounts and settlement, without a database.

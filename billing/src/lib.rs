@@ -1,0 +1,1 @@
+//! The billing service: accounts, keys, ledger store, settlement.

@@ -1,0 +1,67 @@
+//! A job in the hands of one Island: the fencing epoch, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+/// Which attempt at a job this is, from 0. A message that carries an older epoch is stale and changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseEpoch(u8);
+
+impl LeaseEpoch {
+    /// The first attempt.
+    pub const FIRST: Self = Self(0);
+
+    /// Wraps a count of earlier attempts.
+    #[must_use]
+    pub const fn new(attempt: u8) -> Self {
+        Self(attempt)
+    }
+
+    /// How many attempts came before.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The next attempt.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// Why an Island did not finish what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LeaseFailure {
+    /// It did not acknowledge in time.
+    NotAcknowledged,
+    /// It acknowledged, and no token came in time.
+    NoFirstToken,
+    /// Tokens stopped coming.
+    Stalled,
+    /// It took longer in all than the job's size allows.
+    Overran,
+    /// Its session ended.
+    SessionLost,
+    /// It said that it could not do it.
+    Refused,
+    /// Its receipt or chain did not match what arrived.
+    BadReceipt,
+    /// It sent what the protocol does not allow.
+    Misbehaved,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum JobOutcome {
+    /// The model stopped by itself or at a stop string.
+    Stopped,
+    /// The output limit was reached.
+    Length,
+    /// The consumer cancelled.
+    Cancelled,
+    /// Nobody was left to finish it; what was delivered is explicit about being cut.
+    Incomplete,
+    /// It ended before any output, by no fault of the consumer.
+    Failed,
+}

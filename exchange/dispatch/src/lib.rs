@@ -1,0 +1,1 @@
+//! Leases, deadlines and failover: what happens to a trade until its outcome.

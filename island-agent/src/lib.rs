@@ -1,0 +1,1 @@
+//! The Island's program: enrols, prices, posts asks and runs jobs.

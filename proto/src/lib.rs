@@ -1,0 +1,1 @@
+//! The wire: messages, services, and the conversion between them and the domain.

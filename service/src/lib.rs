@@ -1,0 +1,1 @@
+//! What every service's shell needs: configuration, logs, health, shutdown.
