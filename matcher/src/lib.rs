@@ -6,17 +6,30 @@
 //! Deliberately absent: I/O, async, clocks, randomness, hash-map walks, and failure: a refused command is an event
 //! with a reason that changes nothing else.
 
+mod audit;
 mod command;
+mod engine;
 mod event;
+mod limits;
 mod reject;
+mod snapshot;
+mod view;
 
+pub use audit::AuditError;
 pub use command::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, FailOver, Fund,
     JoinIsland, ListInstrument, LoseSessions, PlaceAsk, PlaceBid, PostOnly, ReleaseSlot, SetBand, SetDeadMan,
     SetSlots, SetTier, Stamped,
 };
+pub use engine::Engine;
 pub use event::{
     Alternative, AskAccepted, AskDepth, BidAccepted, BidDepth, CellKey, ClassDefinition, EndReason, Event,
     LeaseEnd, LeaseEnded, OrderEnded, Rejected, Traded,
 };
+pub use limits::{
+    CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, FAILOVERS_PER_JOB_MAX,
+    INSTRUMENTS_MAX, ISLANDS_MAX, Limits, ORDERS_PER_ACCOUNT_MAX, TRANSFERS_PER_ACCOUNT_MAX,
+};
 pub use reject::RejectReason;
+pub use snapshot::SnapshotError;
+pub use view::{AskView, BidView, BuyingPower, Depth, IslandView, LeaseView, OrderDetail, OrderView};
