@@ -1,1 +1,5 @@
 //! The Island's program: enrols, prices, posts asks and runs jobs.
+
+pub mod models;
+pub mod runner;
+pub mod sampler;

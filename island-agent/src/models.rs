@@ -1,0 +1,3 @@
+//! Model files: what a manifest says, where a model is kept, how it gets there.
+
+pub mod gguf;
