@@ -1,0 +1,1 @@
+//! The journal: every command, durable before anybody sees what it did.

@@ -1,0 +1,1 @@
+//! Market data: depth and trades, public to read.
