@@ -1,6 +1,11 @@
 //! The exchange: gateway, sequencer, journal, dispatch, market data.
 
+pub mod billing_client;
+pub mod buying_power;
+pub mod identity;
 pub mod journal;
+pub mod leasing;
 pub mod market_data;
 pub mod names;
+pub mod registry;
 pub mod sequencer;
