@@ -2,6 +2,8 @@
 
 pub mod billing_client;
 pub mod buying_power;
+pub mod config;
+pub mod gateway;
 pub mod identity;
 pub mod journal;
 pub mod leasing;
