@@ -1,2 +1,50 @@
-//! Placeholder entry point.
-fn main() {}
+//! Chores: `cargo xtask up`, `test`, `codegen`, `measure`.
+//!
+//! Small on purpose: it is compiled before anything else, so it uses none of our crates and few of others'.
+
+mod codegen;
+mod measure;
+mod test;
+mod tools;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Atoll's chores.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Build Atoll for this machine, start all of it here, and run a first real job.
+    Up(up::Up),
+    /// Install what the tests need, start what they need, and run them all.
+    Test(test::Test),
+    /// Compile the `.proto` files again and write the generated code.
+    Codegen,
+    /// Measure one row and print it as a line of JSON.
+    Measure(measure::Measure),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.chore {
+        Chore::Up(up) => up::run(&up),
+        Chore::Test(test) => test::run(&test),
+        Chore::Codegen => codegen::run(),
+        Chore::Measure(measure) => measure::run(&measure),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `cargo xtask measure ROW`: one figure of the "must show" tables, with what it is compared to.
+
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::tools;
+
+/// Which row.
+#[derive(Args, Debug)]
+pub(crate) struct Measure {
+    /// Lists the rows.
+    #[arg(long, conflicts_with = "row")]
+    list: bool,
+    /// The row.
+    #[arg(required_unless_present = "list")]
+    row: Option<String>,
+}
+
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    /// What `ratio` should be, as people read it.
+    goal: &'static str,
+    run: fn() -> Result<Figure>,
+}
+
+/// What was measured, and what it is compared with, in one unit.
+struct Figure {
+    ours: f64,
+    reference: f64,
+    unit: &'static str,
+    detail: Value,
+}
+
+const ROWS: [Row; 3] = [
+    Row {
+        name: "cold-build",
+        what: "seconds of a cold `cargo xtask up` build, beside five minutes",
+        goal: "<= 1.0",
+        run: cold_build,
+    },
+    Row {
+        name: "test-suite",
+        what: "seconds of the whole of `cargo xtask test`, builds included, beside 25 minutes",
+        goal: "<= 1.0",
+        run: test_suite,
+    },
+    Row {
+        name: "failover-identical",
+        what: "greedy answers equal to the uninterrupted run after the Island was killed mid-stream, of 50",
+        goal: "= 1.0",
+        run: failover_identical,
+    },
+];
+
+/// Measures it.
+pub(crate) fn run(measure: &Measure) -> Result<()> {
+    if measure.list {
+        for row in &ROWS {
+            println!("{:<20} {} (ratio {})", row.name, row.what, row.goal);
+        }
+        return Ok(());
+    }
+    let name = measure.row.as_deref().unwrap_or_default();
+    let Some(row) = ROWS.iter().find(|row| row.name == name) else {
+        bail!("no row is called `{name}`; `cargo xtask measure --list` names them")
+    };
+    let figure = (row.run)()?;
+    println!("{}", line(row, &figure));
+    Ok(())
+}
+
+fn line(row: &Row, figure: &Figure) -> Value {
+    json!({
+        "row": row.name,
+        "ours": figure.ours,
+        "reference": figure.reference,
+        "ratio": ratio(figure),
+        "goal": row.goal,
+        "command": format!("cargo xtask measure {}", row.name),
+        "unit": figure.unit,
+        "detail": figure.detail,
+    })
+}
+
+#[expect(
+    clippy::float_arithmetic,
+    reason = "a ratio of two measurements is for reading, not for deciding"
+)]
+fn ratio(figure: &Figure) -> f64 {
+    (figure.ours / figure.reference * 1_000.0).round() / 1_000.0
+}
+
+/// Builds into an empty folder, dependencies downloaded before.
+fn cold_build() -> Result<Figure> {
+    tools::run(tools::cargo().args(["fetch", "--locked"]))?;
+    let folder = env::temp_dir().join(format!("atoll-cold-build-{}", std::process::id()));
+    let started = Instant::now();
+    let built = tools::run(
+        tools::cargo()
+            .env("CARGO_TARGET_DIR", &folder)
+            .env("RUSTFLAGS", "-C target-cpu=native")
+            .args(["build", "--locked", "--profile", "up", "--bin", "atoll"]),
+    );
+    let seconds = started.elapsed().as_secs_f64();
+    fs::remove_dir_all(&folder).context("could not remove the folder of the cold build")?;
+    built?;
+    Ok(Figure {
+        ours: seconds,
+        reference: 300.0,
+        unit: "s",
+        detail: json!({ "cores": cores() }),
+    })
+}
+
+fn test_suite() -> Result<Figure> {
+    let started = Instant::now();
+    let mut command = std::process::Command::new(env::current_exe().context("could not find this program")?);
+    // The runner's report goes to standard error, so that the row stays alone on standard output.
+    command.arg("test").stdout(std::io::stderr());
+    tools::run(&mut command)?;
+    Ok(Figure {
+        ours: started.elapsed().as_secs_f64(),
+        reference: 1_500.0,
+        unit: "s",
+        detail: json!({ "cores": cores() }),
+    })
+}
+
+/// Runs the campaign of the same name and reads the line of JSON that it prints.
+fn failover_identical() -> Result<Figure> {
+    let mut command = std::process::Command::new(env::current_exe().context("could not find this program")?);
+    let printed = tools::output(command.args(["test", "--long", "failover", "--count", "50"]))?;
+    let line = printed.lines().find(|line| line.starts_with(r#"{"failover""#));
+    let outcome: Value = serde_json::from_str(line.context("the campaign printed no outcome")?)?;
+    let number = |key: &str| {
+        outcome["failover"][key]
+            .as_f64()
+            .with_context(|| format!("no `{key}` in the outcome"))
+    };
+    let (identical, prompts) = (number("identical")?, number("prompts")?);
+    ensure!(prompts > 0.0, "no prompt was run");
+    Ok(Figure {
+        ours: identical,
+        reference: prompts,
+        unit: "answers",
+        detail: outcome,
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
