@@ -1,0 +1,78 @@
+//! Who calls: what an API key stands for, and the question that answers it.
+//!
+//! Every door of the exchange asks through [`Authenticator`], so none of them knows where keys are kept.
+
+use domain::{AccountId, KeyId};
+use futures::future::BoxFuture;
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyScope {
+    /// Everything that its account may do.
+    Full,
+    /// Buying only.
+    Consumer,
+    /// Enrolling Islands only.
+    Island,
+}
+
+impl KeyScope {
+    /// Whether bids may be placed with it.
+    #[must_use]
+    pub const fn may_buy(self) -> bool {
+        match self {
+            Self::Full | Self::Consumer => true,
+            Self::Island => false,
+        }
+    }
+
+    /// Whether Islands may be enrolled with it.
+    #[must_use]
+    pub const fn may_enrol(self) -> bool {
+        match self {
+            Self::Full | Self::Island => true,
+            Self::Consumer => false,
+        }
+    }
+}
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The account.
+    pub account: AccountId,
+    /// The key.
+    pub key: KeyId,
+    /// What it may be used for.
+    pub scope: KeyScope,
+}
+
+/// Why a caller is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No such key, or it was revoked.
+    #[error("the API key is not known or was revoked")]
+    Unknown,
+    /// Whoever keeps the keys does not answer; the caller may try again.
+    #[error("keys cannot be checked at the moment")]
+    Unavailable,
+}
+
+/// Tells whose key a secret is.
+pub trait Authenticator: Send + Sync {
+    /// Looks a secret up.
+    fn authenticate<'a>(&'a self, secret: &'a str) -> BoxFuture<'a, Result<Identity, AuthError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyScope;
+
+    #[test]
+    fn a_key_does_what_its_scope_says_and_no_more() {
+        let may = |scope: KeyScope| (scope.may_buy(), scope.may_enrol());
+        assert_eq!(may(KeyScope::Full), (true, true));
+        assert_eq!(may(KeyScope::Consumer), (true, false));
+        assert_eq!(may(KeyScope::Island), (false, true));
+    }
+}

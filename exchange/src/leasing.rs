@@ -1,0 +1,117 @@
+//! Jobs in flight: the payloads that are never journaled, the leases that carry them to Islands, and the events that
+//! bring the answer back.
+//!
+//! One task owns the dispatcher and all that belongs to it. Invariants:
+//! - a job that was matched ends in exactly one `Completed`, whatever its Islands do;
+//! - the task never waits for the sequencer while it drains the sequencer's subscription;
+//! - whoever drops his stream has cancelled.
+//!
+//! Deliberately absent: what a lease may do and when it has failed (`dispatch`), what it costs (`matcher`).
+
+mod job;
+mod outlet;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use domain::{AccountId, JobId, OrderId, TokenCount};
+use tokio::sync::{mpsc, oneshot};
+
+pub use job::{
+    CancelRefused, Cancelled, Completed, JobEvent, JobPayload, JobState, JobSubmission, JobView,
+    LeasingClosed, Matched, Sampling, SegmentBill,
+};
+pub use outlet::JobEvents;
+use outlet::{Departures, Outlet, SubmissionId, outlet};
+
+/// Asks of the leasing task. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LeasingHandle {
+    requests: mpsc::Sender<Request>,
+    departures: Arc<Departures>,
+    submissions: Arc<AtomicU64>,
+}
+
+/// What a handle asks.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Submit {
+        id: SubmissionId,
+        submission: Box<JobSubmission>,
+        outlet: Outlet,
+    },
+    CancelOrder {
+        account: AccountId,
+        order: OrderId,
+        reply: oneshot::Sender<Result<Cancelled, CancelRefused>>,
+    },
+    StopJob {
+        job: JobId,
+        output_tokens: TokenCount,
+    },
+    JobsOf {
+        account: AccountId,
+        limit: usize,
+        reply: oneshot::Sender<Vec<JobView>>,
+    },
+}
+
+impl LeasingHandle {
+    /// Places the bid and returns the events of its order and jobs. A refusal is an event. Dropping the stream
+    /// cancels the order and its jobs, so it is held until the end.
+    ///
+    /// # Errors
+    /// When the exchange is stopping.
+    pub async fn submit(&self, submission: JobSubmission) -> Result<JobEvents, LeasingClosed> {
+        let id = SubmissionId(self.submissions.fetch_add(1, Ordering::Relaxed));
+        let (outlet, events) = outlet(id, Arc::clone(&self.departures));
+        let submission = Box::new(submission);
+        self.requests
+            .send(Request::Submit {
+                id,
+                submission,
+                outlet,
+            })
+            .await
+            .map_err(|_| LeasingClosed)?;
+        Ok(events)
+    }
+
+    /// Cancels what is left of an order and stops its jobs that run.
+    ///
+    /// # Errors
+    /// When the account has no such live order, or the exchange is stopping.
+    pub async fn cancel_order(&self, account: AccountId, order: OrderId) -> Result<Cancelled, CancelRefused> {
+        let (reply, outcome) = oneshot::channel();
+        self.requests
+            .send(Request::CancelOrder {
+                account,
+                order,
+                reply,
+            })
+            .await
+            .map_err(|_| LeasingClosed)?;
+        outcome.await.map_err(|_| LeasingClosed)?
+    }
+
+    /// Ends a job as stopped after `output_tokens` of its tokens, and bills that many: a stop string was seen there.
+    /// A job that has ended is left as it is.
+    pub async fn stop_job(&self, job: JobId, output_tokens: TokenCount) {
+        // A leasing task that has gone has no job left to stop.
+        drop(self.requests.send(Request::StopJob { job, output_tokens }).await);
+    }
+
+    /// An account's jobs that wait, run or ended lately, newest first.
+    pub async fn jobs_of(&self, account: AccountId, limit: usize) -> Vec<JobView> {
+        let (reply, jobs) = oneshot::channel();
+        let request = Request::JobsOf {
+            account,
+            limit,
+            reply,
+        };
+        match self.requests.send(request).await {
+            Ok(()) => jobs.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
