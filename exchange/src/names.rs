@@ -23,19 +23,14 @@ pub enum NamesError {
         /// The id that was given.
         found: InstrumentId,
     },
-    /// One model is one instrument.
-    #[error("the model `{model}` is named twice")]
-    Duplicate {
-        /// The model.
-        model: String,
-    },
 }
 
 impl Names {
-    /// The names of `models`, in the order of their ids from 0, and of the table's regions.
+    /// The names of `models`, in the order of their ids from 0, and of the table's regions. Where a model was listed
+    /// again, with other weights or another context, its name means the last.
     ///
     /// # Errors
-    /// When ids are not dense or a model is named twice.
+    /// When ids are not dense.
     pub fn new(
         models: impl IntoIterator<Item = (InstrumentId, String)>,
         regions: RegionTable,
@@ -53,9 +48,7 @@ impl Names {
                     found: instrument,
                 });
             }
-            if names.instruments.insert(model.clone(), instrument).is_some() {
-                return Err(NamesError::Duplicate { model });
-            }
+            names.instruments.insert(model.clone(), instrument);
             names.models.push(model);
         }
         Ok(names)

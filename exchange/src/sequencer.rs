@@ -8,6 +8,12 @@
 //!
 //! Deliberately absent: any decision about a command. A refusal is the engine's event.
 
+mod shell;
+mod recovery;
+mod replay;
+mod running;
+mod writer;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +21,10 @@ use std::time::Duration;
 use domain::{Digest, Sequence, Timestamp};
 use matcher::{Command, Engine, Event, Limits};
 use tokio::sync::{mpsc, oneshot};
+
+pub use recovery::StartError;
+pub use replay::{Replay, ReplayError, replay_events};
+pub use running::{Clock, Sequencer, SequencerError, Started};
 
 /// Commands that wait for the sequencer. A caller that finds the queue full waits for a place.
 pub const COMMANDS_QUEUED_MAX: usize = 4_096;
@@ -99,7 +109,7 @@ type ReadFn = Box<dyn FnOnce(&Engine) + Send>;
 
 enum Request {
     Apply {
-        command: Arc<Command>,
+        command: Box<Command>,
         reply: oneshot::Sender<Applied>,
     },
     Read(ReadFn),
@@ -121,10 +131,11 @@ impl SequencerHandle {
     /// Applies a command; resolves when it is durable and applied.
     ///
     /// # Errors
-    /// When the sequencer has stopped. Then it is not known whether the command was applied.
+    /// When the sequencer has stopped; then it is not known whether the command was applied. Also when the command
+    /// is larger than a journal's record, which the log says; then nothing was done, and the sequencer goes on.
     pub async fn apply(&self, command: Command) -> Result<Applied, SequencerClosed> {
         let (reply, applied) = oneshot::channel();
-        let command = Arc::new(command);
+        let command = Box::new(command);
         self.requests
             .send(Request::Apply { command, reply })
             .await

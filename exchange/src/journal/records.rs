@@ -1,0 +1,251 @@
+//! Walks the records of a journal, over all its segments, checking each.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::{Digest, Sequence};
+use matcher::Stamped;
+
+use super::error::JournalError;
+use super::genesis::JournalId;
+use super::record::{Found, find};
+use super::segment::{self, RECORDS_START, SegmentHeader};
+use super::storage::Storage;
+
+/// A record that checks out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The command, with its place and time.
+    pub stamped: Stamped,
+    /// The chain after it.
+    pub chain: Digest,
+}
+
+/// The records of a journal, in order. Ends where the journal ends; after an error, ends.
+#[derive(Debug)]
+pub struct Records {
+    storage: Arc<dyn Storage>,
+    folder: PathBuf,
+    journal: JournalId,
+    /// Segments that are still to be read.
+    segments: VecDeque<Sequence>,
+    segment: Option<OpenSegment>,
+    /// The last record that was passed.
+    sequence: Sequence,
+    chain: Digest,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    offset: usize,
+}
+
+/// What is left of the last segment behind its last whole record.
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// The segment's first sequence.
+    pub(super) first: Sequence,
+    /// The last whole record, or the one before the segment.
+    pub(super) sequence: Sequence,
+    pub(super) chain: Digest,
+    /// Where the next record goes.
+    pub(super) offset: usize,
+    /// The segment's size.
+    pub(super) size: usize,
+    /// Whether something was torn there, and up to where.
+    pub(super) torn: Option<usize>,
+}
+
+impl Records {
+    /// The records of `segments`, from the first of them on.
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        folder: PathBuf,
+        journal: JournalId,
+        segments: impl IntoIterator<Item = Sequence>,
+    ) -> Self {
+        Self {
+            storage,
+            folder,
+            journal,
+            segments: segments.into_iter().collect(),
+            segment: None,
+            sequence: Sequence::ZERO,
+            chain: Digest::new([0; 32]),
+        }
+    }
+
+    /// The chain after the last record that was passed: at first, the one before the first record to come.
+    #[must_use]
+    pub fn chain_head(&self) -> Digest {
+        self.chain
+    }
+
+    /// Passes records up to and with `sequence`.
+    pub(super) fn skip_to(&mut self, sequence: Sequence) -> Result<(), JournalError> {
+        loop {
+            let is_ready = self.segment.is_some() || self.open_next()?;
+            if is_ready && self.sequence == sequence {
+                return Ok(());
+            }
+            if !is_ready || self.advance(|_| Ok(()))?.is_none() {
+                return Err(JournalError::Missing {
+                    sequence: self.sequence.next(),
+                    folder: self.folder.clone(),
+                });
+            }
+        }
+    }
+
+    /// Walks to the end of one segment and says what is behind its last record.
+    pub(super) fn tail(mut self) -> Result<Tail, JournalError> {
+        let first = self
+            .segments
+            .front()
+            .copied()
+            .expect("a tail belongs to a segment");
+        self.open_next()?;
+        while self.advance(|_| Ok(()))?.is_some() {}
+        let segment = self.segment.take().expect("the only segment stays open");
+        let torn = segment.bytes[segment.offset..]
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map(|last| segment.offset + last + 1);
+        Ok(Tail {
+            first,
+            sequence: self.sequence,
+            chain: self.chain,
+            offset: segment.offset,
+            size: segment.bytes.len(),
+            torn,
+        })
+    }
+
+    /// Opens the next segment, which must follow from what was read.
+    fn open_next(&mut self) -> Result<bool, JournalError> {
+        let Some(first) = self.segments.pop_front() else {
+            return Ok(false);
+        };
+        let path = segment::path(&self.folder, first);
+        let bytes = self.storage.read(&path).map_err(|source| JournalError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        if self.segment.is_none() {
+            self.chain = SegmentHeader::read(&path, &bytes, self.journal, first)?.chain;
+            self.sequence = Sequence::new(first.get().saturating_sub(1));
+        } else if self.sequence.next() != first {
+            return Err(self.gap(&path, first));
+        } else {
+            let expected = SegmentHeader {
+                journal: self.journal,
+                first,
+                chain: self.chain,
+            };
+            expected.check(&path, &bytes)?;
+        }
+        self.segment = Some(OpenSegment {
+            path,
+            bytes,
+            offset: RECORDS_START,
+        });
+        Ok(true)
+    }
+
+    /// The segment before ended too early, or a whole segment is gone.
+    fn gap(&self, next: &Path, first: Sequence) -> JournalError {
+        let sequence = self.sequence.next();
+        match &self.segment {
+            Some(segment)
+                if segment.bytes[segment.offset..].iter().any(|byte| *byte != 0) || sequence > first =>
+            {
+                JournalError::Damaged {
+                    sequence,
+                    path: next.to_owned(),
+                    offset: 0,
+                    what: "the segment does not follow from the one before it",
+                }
+            }
+            Some(_) | None => JournalError::Missing {
+                sequence,
+                folder: self.folder.clone(),
+            },
+        }
+    }
+
+    /// Passes one record; `None` at the end.
+    fn advance<T>(
+        &mut self,
+        take: impl FnOnce(&[u8]) -> Result<T, JournalError>,
+    ) -> Result<Option<T>, JournalError> {
+        loop {
+            let Some(segment) = &mut self.segment else {
+                if self.open_next()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let expected = self.sequence.next();
+            match find(&segment.bytes, segment.offset, expected, self.chain) {
+                Found::Record { payload, chain, next } => {
+                    let taken = take(payload)?;
+                    segment.offset = next;
+                    self.sequence = expected;
+                    self.chain = chain;
+                    return Ok(Some(taken));
+                }
+                Found::End => {
+                    if !self.open_next()? {
+                        return Ok(None);
+                    }
+                }
+                Found::Torn if self.segments.is_empty() => return Ok(None),
+                // Only the last segment can have a torn tail: the next is begun when all before it is durable.
+                Found::Torn => {
+                    return Err(JournalError::Damaged {
+                        sequence: expected,
+                        path: segment.path.clone(),
+                        offset: segment::offset(segment.offset),
+                        what: "it is not whole, and segments follow",
+                    });
+                }
+                Found::Damaged { what } => {
+                    return Err(JournalError::Damaged {
+                        sequence: expected,
+                        path: segment.path.clone(),
+                        offset: segment::offset(segment.offset),
+                        what,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let sequence = self.sequence.next();
+        let stamped = self
+            .advance(|payload| decode(payload, sequence).ok_or(JournalError::Malformed { sequence }))
+            .transpose()?;
+        if stamped.is_err() {
+            self.segments.clear();
+            self.segment = None;
+        }
+        Some(stamped.map(|stamped| Record {
+            stamped,
+            chain: self.chain,
+        }))
+    }
+}
+
+fn decode(payload: &[u8], sequence: Sequence) -> Option<Stamped> {
+    let (stamped, rest) = postcard::take_from_bytes::<Stamped>(payload).ok()?;
+    (rest.is_empty() && stamped.sequence == sequence).then_some(stamped)
+}

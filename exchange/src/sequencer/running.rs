@@ -1,0 +1,189 @@
+//! Starting the sequencer, waiting for its end, stopping it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use domain::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::recovery::{StartError, recover};
+use super::replay::Replay;
+use super::shell::Shell;
+use super::writer::Writer;
+use super::{Applied, COMMANDS_QUEUED_MAX, Recovery, SequencerConfig, SequencerHandle};
+use crate::journal::{AppendError, Disk, FileJournal, FileJournalOptions, Journal};
+
+/// Why a sequencer ended by itself. Nothing that was not durable has been acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum SequencerError {
+    /// The journal could not make commands durable.
+    #[error("the journal failed, so nothing more is acknowledged")]
+    Journal(#[source] AppendError),
+    /// A bug: the engine or a thread of the sequencer panicked.
+    #[error("the sequencer panicked; the log says where")]
+    Panicked,
+}
+
+/// Where the time comes from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's wall clock.
+    #[must_use]
+    pub fn wall() -> Self {
+        Self::new(|| Timestamp::from_micros(service::clock::unix_micros()))
+    }
+
+    /// A clock that asks `now`.
+    #[must_use]
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// A sequencer that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Sends it commands.
+    pub handle: SequencerHandle,
+    /// Stops it.
+    pub sequencer: Sequencer,
+    /// What the start found.
+    pub recovery: Recovery,
+    /// Reads what was before.
+    pub replay: Replay,
+}
+
+/// The sequencer's thread. Dropping it stops the thread without waiting for it.
+#[derive(Debug)]
+pub struct Sequencer {
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<Result<(), SequencerError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sequencer {
+    /// Opens the journal, rebuilds the engine, and starts the thread. Blocks while it replays. Subscribers see the
+    /// commands after the recovered ones.
+    ///
+    /// # Errors
+    /// When the journal is in use, damaged or unreadable, or a thread could not be started.
+    pub fn start(
+        config: &SequencerConfig,
+        subscribers: Vec<mpsc::Sender<Applied>>,
+    ) -> Result<Started, StartError> {
+        let options = FileJournalOptions {
+            limits: config.limits,
+            ..FileJournalOptions::default()
+        };
+        let journal = FileJournal::open(Arc::new(Disk), &config.folder, options)?;
+        let limits = journal.archive().limits();
+        if limits != config.limits {
+            tracing::warn!(
+                ?limits,
+                "the journal keeps the limits that it began with, not those of the configuration"
+            );
+        }
+        Self::start_on(
+            Box::new(journal),
+            Clock::wall(),
+            config.commands_per_snapshot,
+            subscribers,
+        )
+    }
+
+    /// Starts on a journal that is open already.
+    ///
+    /// # Errors
+    /// When the journal is damaged or unreadable, or a thread could not be started.
+    pub fn start_on(
+        journal: Box<dyn Journal>,
+        clock: Clock,
+        commands_per_snapshot: u64,
+        subscribers: Vec<mpsc::Sender<Applied>>,
+    ) -> Result<Started, StartError> {
+        let archive = journal.archive();
+        let position = journal.position();
+        let (engine, recovery) = recover(archive.as_ref(), position)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(StartError::Thread)?;
+        let (requests, queue) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let writer = Writer::start(journal).map_err(StartError::Thread)?;
+        let shell = Shell::new(
+            engine,
+            writer,
+            position,
+            Arc::clone(&archive),
+            clock,
+            subscribers,
+            &recovery,
+            commands_per_snapshot,
+        );
+        let thread = thread::Builder::new()
+            .name("sequencer".to_owned())
+            .spawn(move || {
+                let result = shell.run(&runtime, queue, stopped);
+                if let Err(error) = &result {
+                    tracing::error!(
+                        error = error as &dyn std::error::Error,
+                        "the sequencer has failed"
+                    );
+                }
+                // Nobody may be waiting for the end.
+                drop(end.send(result));
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Started {
+            handle: SequencerHandle { requests },
+            sequencer: Self {
+                stop: Some(stop),
+                ended,
+                thread: Some(thread),
+            },
+            recovery,
+            replay: Replay::new(archive),
+        })
+    }
+
+    /// Waits until it ends, by a failure or because every handle is gone. Safe to drop and call again until it has
+    /// returned.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn ended(&mut self) -> Result<(), SequencerError> {
+        (&mut self.ended).await.unwrap_or(Err(SequencerError::Panicked))
+    }
+
+    /// Takes no more commands, finishes those that are queued, takes a snapshot, and ends. Subscribers must be
+    /// drained, or dropped, meanwhile.
+    ///
+    /// # Errors
+    /// When it failed before or meanwhile.
+    pub async fn stop(mut self) -> Result<(), SequencerError> {
+        drop(self.stop.take());
+        let result = self.ended().await;
+        if let Some(thread) = self.thread.take() {
+            // It has reported its end, so this waits for no more than its last instructions; a panic is reported.
+            drop(thread.join());
+        }
+        result
+    }
+}
