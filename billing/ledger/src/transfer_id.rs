@@ -1,0 +1,155 @@
+//! How a transfer's id derives from the fact that it records.
+//!
+//! An id has 128 bits. Bit 127 tells who derived it: 0 the exchange (reservations and their return, whatever it
+//! derives them from), 1 billing. For billing's own, bits 126 to 120 are a tag and the rest depends on it:
+//!
+//! | tag | fact | bits 119 to 0 |
+//! |---|---|---|
+//! | 1 | settlement | shard (16), lease (64), 32 zeros, leg (8) |
+//! | 2 | grant | the first 120 bits of SHA-256 of the request id |
+//! | 3 | maturity | 1 zero, owner (55), number of the last earning that matured (64) |
+//!
+//! So a fact that is reported twice makes the same id twice, and two facts never make the same one.
+
+use domain::{LeaseId, ShardId, TransferId};
+
+use crate::account::Owner;
+
+/// How many bits of a request's digest an id carries.
+pub const DIGEST_BITS: u32 = 120;
+
+const BILLING: u128 = 1 << 127;
+const TAG_SHIFT: u32 = 120;
+
+/// A part of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Leg {
+    /// Consumer to Island.
+    Charge,
+    /// Consumer to exchange.
+    Fee,
+    /// Consumer to failover pool.
+    PoolShare,
+    /// Failover pool to Island.
+    Subsidy,
+    /// Exchange to Island.
+    Compensation,
+}
+
+impl Leg {
+    /// Every leg, in the order in which they are booked.
+    pub const ALL: [Self; 5] = [
+        Self::Charge,
+        Self::Fee,
+        Self::PoolShare,
+        Self::Subsidy,
+        Self::Compensation,
+    ];
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Charge => 0,
+            Self::Fee => 1,
+            Self::PoolShare => 2,
+            Self::Subsidy => 3,
+            Self::Compensation => 4,
+        }
+    }
+}
+
+/// The fact that one of billing's own transfers records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferSource {
+    /// A leg of a settlement.
+    Settlement {
+        /// The shard whose engine counted the lease.
+        shard: ShardId,
+        /// The lease.
+        lease: LeaseId,
+        /// Which part.
+        leg: Leg,
+    },
+    /// A grant that was asked for under a request id.
+    Grant {
+        /// SHA-256 of the request id, of which the first [`DIGEST_BITS`] count.
+        request_digest: [u8; 32],
+    },
+    /// Earnings that matured.
+    Maturity {
+        /// Whose.
+        owner: Owner,
+        /// The number of the last earning among them, in the order of booking.
+        through: u64,
+    },
+}
+
+impl TransferSource {
+    /// The id.
+    ///
+    /// # Panics
+    /// Never: a digest has 32 bytes.
+    #[must_use]
+    pub fn id(self) -> TransferId {
+        let (tag, rest): (u128, u128) = match self {
+            Self::Settlement { shard, lease, leg } => (
+                1,
+                (u128::from(shard.get()) << 104) | (u128::from(lease.get()) << 40) | u128::from(leg.code()),
+            ),
+            Self::Grant { request_digest } => {
+                let head = request_digest.first_chunk().expect("a digest has 32 bytes");
+                (2, u128::from_be_bytes(*head) >> (128 - DIGEST_BITS))
+            }
+            Self::Maturity { owner, through } => {
+                (3, (u128::from(owner.id().get()) << 64) | u128::from(through))
+            }
+        };
+        TransferId::new(BILLING | (tag << TAG_SHIFT) | rest)
+    }
+
+    /// Whether an id is of the exchange's kind: billing never derives it itself.
+    #[must_use]
+    pub const fn is_exchanges(id: TransferId) -> bool {
+        id.get() & BILLING == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::AccountId;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_of_different_facts_differ_and_are_billings() {
+        let mut ids = BTreeSet::new();
+        let mut count = 0;
+        for shard in [0, 1, u16::MAX] {
+            for lease in [0, 1, 255, 256, u64::MAX] {
+                for leg in Leg::ALL {
+                    let (shard, lease) = (ShardId::new(shard), LeaseId::new(lease));
+                    ids.insert(TransferSource::Settlement { shard, lease, leg }.id());
+                    count += 1;
+                }
+            }
+        }
+        for owner in [1, 2, crate::account::OWNER_MAX] {
+            for through in [0, 1, u64::MAX] {
+                let owner = Owner::new(AccountId::new(owner)).unwrap();
+                ids.insert(TransferSource::Maturity { owner, through }.id());
+                count += 1;
+            }
+        }
+        for byte in [0, 1, 255] {
+            ids.insert(
+                TransferSource::Grant {
+                    request_digest: [byte; 32],
+                }
+                .id(),
+            );
+            count += 1;
+        }
+        assert_eq!(ids.len(), count);
+        assert!(ids.iter().all(|id| !TransferSource::is_exchanges(*id)));
+        assert!(TransferSource::is_exchanges(TransferId::new(u128::MAX >> 1)));
+    }
+}
