@@ -1,1 +1,1 @@
-//! Tests that cross service boundaries.
+//! Tests that cross service boundaries; they live in `tests/it/`.

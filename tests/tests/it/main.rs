@@ -1,0 +1,8 @@
+//! Tests of the house as a whole.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read the tree should stop there"
+)]
+
+mod edges;
+mod protos;
