@@ -131,7 +131,7 @@ pub struct AuthenticateApiKeyResponse {
 /// Asks for buying power.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReserveRequest {
-    /// Derived by the exchange; the key of idempotence, `trf_…`.
+    /// Derived by the exchange; the key of idempotence, `trf_…`. Its highest bit (127) is 0: the others are billing's.
     #[prost(string, tag = "1")]
     pub transfer_id: ::prost::alloc::string::String,
     /// Whose.
@@ -140,10 +140,10 @@ pub struct ReserveRequest {
     /// The shard that will spend it.
     #[prost(uint32, tag = "3")]
     pub shard: u32,
-    /// At least this much, or the call is FAILED_PRECONDITION.
+    /// At least this much, or the call is FAILED_PRECONDITION; above zero.
     #[prost(int64, tag = "4")]
     pub minimum_nano: i64,
-    /// As much of this as is available.
+    /// As much of this as is available; not below the minimum.
     #[prost(int64, tag = "5")]
     pub wanted_nano: i64,
 }
@@ -157,7 +157,7 @@ pub struct ReserveResponse {
 /// Asks to return buying power that the engine has given up.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReturnReservedRequest {
-    /// Derived by the exchange; the key of idempotence.
+    /// Derived by the exchange; the key of idempotence. Its highest bit (127) is 0: the others are billing's.
     #[prost(string, tag = "1")]
     pub transfer_id: ::prost::alloc::string::String,
     /// Whose.
@@ -216,9 +216,10 @@ pub struct SettleRequest {
     #[prost(uint32, tag = "1")]
     pub shard: u32,
     /// The sequence of the last command this batch covers; every settlement up to it was sent in this or an earlier batch.
+    /// A batch that ends within a command covers the command before: what it sends above this is booked all the same.
     #[prost(uint64, tag = "2")]
     pub through_sequence: u64,
-    /// The settlements, in the order of the journal; those at or below the cursor change nothing.
+    /// The settlements, in the order of the journal, at most 1,000; those at or below the cursor change nothing.
     #[prost(message, repeated, tag = "3")]
     pub settlements: ::prost::alloc::vec::Vec<Settlement>,
 }
