@@ -1,19 +1,68 @@
 //! The engine: one writer, commands in, events out.
+//!
+//! Owns everything that a command's outcome depends on: books, accounts, sessions, Islands, leases, timers. Each
+//! command first fires the timers that are due, then is checked whole, then carried out; what it changed in the depth
+//! is published last. Invariants: a refused command changes nothing but the clock; nothing here depends on the order
+//! of a hash map, on the machine, or on how the state was reached (a restored engine equals the one that was saved).
 
-use domain::{
-    AccountId, Credits, Digest, Eligibility, Excluded, Instrument, InstrumentId, IslandId, LeaseId, OrderId,
-    Price, RegionTable, Sequence, SessionId, Timestamp,
-};
+mod cancel;
+mod client_orders;
+mod failover;
+mod halt;
+mod island;
+mod lease;
+mod listing;
+mod money;
+mod place_ask;
+mod place_bid;
+mod query;
+mod quotes;
+mod refusal;
+pub(crate) mod resting;
+mod session;
+mod slots;
+mod timers;
+mod trading;
 
-use crate::view::{BuyingPower, Depth, IslandView, LeaseView, OrderView};
-use crate::{AuditError, Event, Limits, SnapshotError, Stamped};
+use std::collections::BTreeMap;
+
+use domain::{InstrumentId, OrderId, RegionTable, Sequence, Timestamp, TradeId};
+
+use crate::book::Book;
+use crate::book::arena::{Arena, Handle};
+use crate::client_ids::ClientIds;
+use crate::crossing::Plan;
+use crate::depth::DepthLog;
+use crate::engine::refusal::{Refusal, Subject};
+use crate::leases::Leases;
+use crate::order::Order;
+use crate::risk::Accounts;
+use crate::roster::Roster;
+use crate::timers::Timers;
+use crate::{Command, Event, Limits, Rejected, Stamped};
 
 /// The order book and all that its checks depend on.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    limits: Limits,
-    sequence: Sequence,
-    now: Timestamp,
+    pub(crate) limits: Limits,
+    pub(crate) sequence: Sequence,
+    pub(crate) now: Timestamp,
+    pub(crate) next_priority: u64,
+    pub(crate) next_trade: TradeId,
+    pub(crate) regions: Option<RegionTable>,
+    /// By instrument.
+    pub(crate) books: Vec<Book>,
+    pub(crate) orders: Arena<Order>,
+    pub(crate) order_handles: BTreeMap<OrderId, Handle>,
+    pub(crate) accounts: Accounts,
+    pub(crate) roster: Roster,
+    pub(crate) leases: Leases,
+    pub(crate) client_ids: ClientIds,
+    pub(crate) timers: Timers,
+    /// Empty between commands.
+    pub(crate) depth: DepthLog,
+    /// Kept for its vectors.
+    pub(crate) plan: Plan,
 }
 
 impl Engine {
@@ -24,6 +73,19 @@ impl Engine {
             limits,
             sequence: Sequence::ZERO,
             now: Timestamp::ZERO,
+            next_priority: 1,
+            next_trade: TradeId::new(1),
+            regions: None,
+            books: Vec::new(),
+            orders: Arena::default(),
+            order_handles: BTreeMap::new(),
+            accounts: Accounts::default(),
+            roster: Roster::default(),
+            leases: Leases::default(),
+            client_ids: ClientIds::default(),
+            timers: Timers::default(),
+            depth: DepthLog::default(),
+            plan: Plan::default(),
         }
     }
 
@@ -31,159 +93,73 @@ impl Engine {
     ///
     /// # Panics
     /// When the command is not the next one, or its time lies before that of the last one.
-    pub fn apply(&mut self, stamped: &Stamped, _events: &mut Vec<Event>) {
+    pub fn apply(&mut self, stamped: &Stamped, events: &mut Vec<Event>) {
+        assert_eq!(
+            stamped.sequence,
+            self.sequence.next(),
+            "commands come in the order of their sequence"
+        );
+        assert!(stamped.at >= self.now, "time never runs backwards");
         self.sequence = stamped.sequence;
         self.now = stamped.at;
-    }
-
-    /// A digest of the whole state: equal after equal commands.
-    #[must_use]
-    pub fn state_hash(&self) -> Digest {
-        Digest::of(&self.snapshot())
-    }
-
-    /// The whole state as versioned bytes.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// The engine that a snapshot holds.
-    ///
-    /// # Errors
-    /// When the bytes are not a whole and consistent snapshot of this version.
-    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        if bytes.is_empty() {
-            return Err(SnapshotError::Truncated);
+        self.fire_timers(events);
+        if let Err(refusal) = self.carry_out(&stamped.command, events) {
+            let subject = Subject::of(&stamped.command);
+            events.push(Event::Rejected(Rejected {
+                account: subject.account,
+                client_order_id: subject.client_order_id,
+                order: subject.order,
+                reason: refusal.reason,
+                alternative: refusal.alternative,
+                shortfall: refusal.shortfall,
+            }));
         }
-        Ok(Self::new(Limits::default()))
+        self.publish_depth(events);
     }
 
-    /// When the next timer is due, if one is armed: the sequencer journals a `Tick` then.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        None
+    fn carry_out(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        match command {
+            Command::SetRegions(table) => self.set_regions(table, events),
+            Command::ListInstrument(listing) => self.list_instrument(listing, events),
+            Command::OpenSession => {
+                self.open_session(events);
+                Ok(())
+            }
+            Command::LoseSessions(lost) => self.lose_sessions(lost, events),
+            Command::Fund(fund) => self.fund(fund, events),
+            Command::Defund(defund) => self.defund(defund, events),
+            Command::JoinIsland(join) => self.join_island(join, events),
+            Command::SetTier(set) => self.set_tier(set, events),
+            Command::SetBand(set) => self.set_band(set, events),
+            Command::SetSlots(set) => self.set_slots(set, events),
+            Command::PlaceBid(bid) => self.place_bid(bid, events),
+            Command::PlaceAsk(ask) => self.place_ask(ask, events),
+            Command::Cancel(cancel) => self.cancel(cancel, events),
+            Command::CancelAll(cancel) => self.cancel_all(cancel, events),
+            Command::Amend(amend) => self.amend(amend, events),
+            Command::SetDeadMan(set) => self.set_dead_man(set, events),
+            Command::ReleaseSlot(release) => self.release_slot(release, events),
+            Command::Checkpoint(checkpoint) => self.checkpoint(checkpoint, events),
+            Command::CloseLease(close) => self.close_lease(close, events),
+            Command::FailOver(failover) => self.fail_over(failover, events),
+            Command::Halt(instrument) => self.halt(*instrument, events),
+            Command::Resume(instrument) => self.resume(*instrument, events),
+            Command::Tick => Ok(()),
+        }
     }
 
-    /// The last command's place.
-    #[must_use]
-    pub fn sequence(&self) -> Sequence {
-        self.sequence
+    /// The book of a listed instrument.
+    pub(crate) fn book(&self, instrument: InstrumentId) -> &Book {
+        self.find_book(instrument)
+            .expect("orders and commands in hand name listed instruments")
     }
 
-    /// The last command's time.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.now
+    pub(crate) fn book_mut(&mut self, instrument: InstrumentId) -> &mut Book {
+        let position = usize::try_from(instrument.get()).expect("32 bits fit a usize");
+        &mut self.books[position]
     }
 
-    /// The bounds that it was made with.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// An account's buying power; nothing for an account that was never funded.
-    #[must_use]
-    pub fn buying_power(&self, _account: AccountId) -> BuyingPower {
-        BuyingPower::default()
-    }
-
-    /// Every account that was funded or owns an Island, in order.
-    pub fn accounts(&self) -> impl Iterator<Item = (AccountId, BuyingPower)> + '_ {
-        std::iter::empty()
-    }
-
-    /// All buying power: what billing's reserved accounts hold for this shard.
-    #[must_use]
-    pub fn buying_power_total(&self) -> Credits {
-        Credits::ZERO
-    }
-
-    /// A book as it stands, or `None` for an unknown instrument.
-    #[must_use]
-    pub fn depth(&self, _instrument: InstrumentId) -> Option<Depth> {
-        None
-    }
-
-    /// The lowest eligible ask of an Island not excluded, busy ones included.
-    #[must_use]
-    pub fn best_ask(
-        &self,
-        _instrument: InstrumentId,
-        _eligibility: &Eligibility,
-        _excluded: &Excluded,
-    ) -> Option<Price> {
-        None
-    }
-
-    /// A resting order.
-    #[must_use]
-    pub fn order(&self, _order: OrderId) -> Option<OrderView> {
-        None
-    }
-
-    /// An account's resting orders, in order of their ids.
-    #[must_use]
-    pub fn orders_of(&self, _account: AccountId) -> Vec<OrderView> {
-        Vec::new()
-    }
-
-    /// An open lease.
-    #[must_use]
-    pub fn lease(&self, _lease: LeaseId) -> Option<LeaseView> {
-        None
-    }
-
-    /// Every open lease, in order.
-    pub fn leases(&self) -> impl Iterator<Item = LeaseView> + '_ {
-        std::iter::empty()
-    }
-
-    /// An Island with a live session.
-    #[must_use]
-    pub fn island(&self, _island: IslandId) -> Option<IslandView> {
-        None
-    }
-
-    /// Every Island with a live session, in order.
-    pub fn islands(&self) -> impl Iterator<Item = IslandView> + '_ {
-        std::iter::empty()
-    }
-
-    /// Every open session, in order.
-    pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
-        std::iter::empty()
-    }
-
-    /// What an instrument is.
-    #[must_use]
-    pub fn instrument(&self, _instrument: InstrumentId) -> Option<&Instrument> {
-        None
-    }
-
-    /// Every instrument, in order.
-    pub fn instruments(&self) -> impl Iterator<Item = (InstrumentId, &Instrument)> + '_ {
-        std::iter::empty()
-    }
-
-    /// Whether matching is stopped in an instrument.
-    #[must_use]
-    pub fn is_halted(&self, _instrument: InstrumentId) -> bool {
-        false
-    }
-
-    /// The region table in force.
-    #[must_use]
-    pub fn regions(&self) -> Option<&RegionTable> {
-        None
-    }
-
-    /// Checks the whole state, for tests and after a restore.
-    ///
-    /// # Errors
-    /// Names the first invariant that does not hold.
-    pub fn audit(&self) -> Result<(), AuditError> {
-        Ok(())
+    pub(crate) fn find_book(&self, instrument: InstrumentId) -> Option<&Book> {
+        self.books.get(usize::try_from(instrument.get()).ok()?)
     }
 }

@@ -7,12 +7,21 @@
 //! with a reason that changes nothing else.
 
 mod audit;
+mod book;
+mod client_ids;
 mod command;
+mod crossing;
+mod depth;
 mod engine;
 mod event;
+mod leases;
 mod limits;
+mod order;
 mod reject;
+mod risk;
+mod roster;
 mod snapshot;
+mod timers;
 mod view;
 
 pub use audit::AuditError;

@@ -1,0 +1,195 @@
+//! The books: levels, best prices, and that nothing is crossed.
+
+use domain::{InstrumentId, SelfTradeMode, Side};
+
+use crate::audit::{AuditError, check};
+use crate::book::arena::Handle;
+use crate::book::cells::{Cell, Top};
+use crate::book::classes::{BestBid, Class};
+use crate::book::ladder::Ladder;
+use crate::book::queue::Chain;
+use crate::book::{Book, Trading};
+use crate::engine::Engine;
+use crate::order::{Order, Part, Standing};
+
+/// Which ladder is looked at.
+#[derive(Clone, Copy)]
+enum Shelf {
+    Displayed,
+    Busy,
+}
+
+impl Engine {
+    pub(super) fn audit_books(&self) -> Result<(), AuditError> {
+        let mut resting = 0;
+        for (instrument, book) in (0u32..).map(InstrumentId::new).zip(&self.books) {
+            let mut tops = Vec::new();
+            for cell in book.cells.iter() {
+                for (shelf, ladder) in [(Shelf::Displayed, &cell.displayed), (Shelf::Busy, &cell.busy)] {
+                    resting += self.audit_ladder(Side::Ask, shelf, ladder, |order| {
+                        order.instrument == instrument
+                            && order
+                                .as_ask()
+                                .is_some_and(|ask| std::ptr::eq(book.cells.cell(ask.cell), cell))
+                            && self.is_in_profile(order, cell)
+                    })?;
+                }
+                tops.extend(cell.displayed.best().map(|best| (cell.place, best.price)));
+            }
+            let shown: Vec<_> = book
+                .cells
+                .tops()
+                .iter()
+                .map(|top| (top.place, top.price))
+                .collect();
+            check(
+                tops == shown,
+                "the best asks are those of the occupied cells",
+                || instrument.to_string(),
+            )?;
+            resting += self.audit_classes(instrument, book)?;
+        }
+        check(
+            resting == self.orders.len(),
+            "every order rests in one ladder",
+            || format!("{resting} of {}", self.orders.len()),
+        )
+    }
+
+    fn audit_classes(&self, instrument: InstrumentId, book: &Book) -> Result<usize, AuditError> {
+        let mut resting = 0;
+        let mut tops = Vec::new();
+        for (number, class) in book.classes.iter() {
+            resting += self.audit_ladder(Side::Bid, Shelf::Displayed, &class.ladder, |order| {
+                order.instrument == instrument
+                    && order
+                        .as_bid()
+                        .is_some_and(|bid| bid.class == number && bid.eligibility == class.eligibility)
+            })?;
+            tops.extend(class.ladder.best().map(|best| BestBid {
+                class: number,
+                eligibility: class.eligibility,
+                price: best.price,
+            }));
+        }
+        check(
+            tops == book.classes.tops(),
+            "the best bids are those of the occupied classes",
+            || instrument.to_string(),
+        )?;
+        Ok(resting)
+    }
+
+    /// Checks one ladder and returns how many orders rest in it.
+    fn audit_ladder(
+        &self,
+        side: Side,
+        shelf: Shelf,
+        ladder: &Ladder,
+        belongs: impl Fn(&Order) -> bool,
+    ) -> Result<usize, AuditError> {
+        let levels = ladder.levels();
+        let rises = levels.windows(2).all(|pair| match side {
+            Side::Ask => pair[0].price > pair[1].price,
+            Side::Bid => pair[0].price < pair[1].price,
+        });
+        check(rises, "levels are sorted, the best last", || side.to_string())?;
+        let mut resting = 0;
+        for level in levels {
+            let mut jobs = 0;
+            let mut last = None;
+            for handle in level.queue.iter(&self.orders, Chain::Level) {
+                resting += 1;
+                let order = &self.orders[handle];
+                let name = || order.id.to_string();
+                check(
+                    belongs(order) && order.price == level.price,
+                    "an order rests where it belongs",
+                    name,
+                )?;
+                match (shelf, order.standing) {
+                    (Shelf::Displayed, Standing::Displayed(shown)) => {
+                        jobs += u64::from(shown.get());
+                        check(
+                            last < Some(order.priority) && order.priority < self.next_priority,
+                            "a level is in order of priority",
+                            name,
+                        )?;
+                        last = Some(order.priority);
+                    }
+                    (Shelf::Busy, Standing::Busy) => {}
+                    (Shelf::Displayed | Shelf::Busy, _) => {
+                        return check(false, "an order stands on its shelf", name).map(|()| 0);
+                    }
+                }
+            }
+            check(!level.queue.is_empty(), "no level is empty", || {
+                level.price.to_string()
+            })?;
+            check(level.jobs == jobs, "depth is the sum of its orders", || {
+                format!("{} shows {}, its orders {jobs}", level.price, level.jobs)
+            })?;
+        }
+        Ok(resting)
+    }
+
+    fn is_in_profile(&self, order: &Order, cell: &Cell) -> bool {
+        let Part::Ask(ask) = &order.part else {
+            return false;
+        };
+        let island = &self.roster.islands[ask.island];
+        let tier = island.tiers.get(&order.instrument);
+        (island.region, tier, island.band) == (cell.place.region, Some(&cell.place.tier), cell.place.band)
+    }
+
+    /// No bid rests that could trade with a displayed ask, unless the instrument is halted.
+    pub(super) fn audit_crossing(&self) -> Result<(), AuditError> {
+        for book in self.books.iter().filter(|book| book.trading == Trading::Open) {
+            for best in book.classes.tops() {
+                for top in book.cells.tops() {
+                    if best.price >= top.price && top.place.is_covered_by(&best.eligibility) {
+                        self.audit_pair(book, book.classes.get(best.class), top)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn audit_pair(&self, book: &Book, class: &Class, top: &Top) -> Result<(), AuditError> {
+        let asks: Vec<Handle> = self.orders_in(&book.cells.cell(top.cell).displayed).collect();
+        for bid in self.orders_in(&class.ladder) {
+            let bid = &self.orders[bid];
+            for ask in asks.iter().map(|ask| &self.orders[*ask]) {
+                check(
+                    ask.price > bid.price || self.pass_each_other(bid, ask),
+                    "the book is not crossed",
+                    || format!("{} and {}", bid.id, ask.id),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn orders_in(&self, ladder: &Ladder) -> impl Iterator<Item = Handle> {
+        ladder
+            .levels()
+            .iter()
+            .flat_map(|level| level.queue.iter(&self.orders, Chain::Level))
+    }
+
+    /// Whether a bid and an ask may cross in price and still not trade.
+    fn pass_each_other(&self, bid: &Order, ask: &Order) -> bool {
+        let (Part::Bid(part), Part::Ask(quote)) = (&bid.part, &ask.part) else {
+            return false;
+        };
+        let island = &self.roster.islands[quote.island];
+        let excluded = part
+            .special
+            .as_ref()
+            .is_some_and(|special| special.excludes(island.id));
+        let skipped = bid.account == ask.account
+            && (bid.self_trade == SelfTradeMode::Skip || ask.self_trade == SelfTradeMode::Skip);
+        excluded || skipped
+    }
+}

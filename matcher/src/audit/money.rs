@@ -1,0 +1,155 @@
+//! Buying power, leases and client order ids.
+
+use std::collections::BTreeMap;
+
+use domain::{Credits, Liquidity, Price, RunningBill, UNITS_MAX, Units, fee_on};
+
+use crate::audit::{AuditError, check};
+use crate::book::arena::Handle;
+use crate::book::queue::Chain;
+use crate::engine::Engine;
+
+impl Engine {
+    pub(super) fn audit_money(&self) -> Result<(), AuditError> {
+        let mut reserved: BTreeMap<Handle, i128> = BTreeMap::new();
+        for order in self.order_handles.values().map(|order| &self.orders[*order]) {
+            let Some(bid) = order.as_bid() else {
+                continue;
+            };
+            let each = i128::from(bid.reserved_per_job.as_nano());
+            *reserved.entry(order.account).or_default() += each * i128::from(order.leaves.get());
+            let billed = order.resumed().map(|resumed| resumed.billed).unwrap_or_default();
+            check(
+                covers(bid.reserved_per_job, order.price, bid.units_max, billed),
+                "a bid's reservation covers its limit",
+                || order.id.to_string(),
+            )?;
+        }
+        for (_, run) in self.leases.runs() {
+            let each = i128::from(run.reserved.as_nano());
+            *reserved.entry(run.account).or_default() += each * i128::from(run.count);
+        }
+        let mut total = 0;
+        for (handle, account) in self.accounts.iter() {
+            let name = || account.id.to_string();
+            let power = account.power;
+            total += i128::from(power.available.as_nano()) + i128::from(power.reserved.as_nano());
+            check(
+                !power.available.is_negative(),
+                "no buying power is overspent",
+                name,
+            )?;
+            check(
+                i128::from(power.reserved.as_nano()) == reserved.get(&handle).copied().unwrap_or_default(),
+                "what is reserved is what bids and leases hold",
+                name,
+            )?;
+            let mut count = 0;
+            for order in account.orders.iter(&self.orders, Chain::Account) {
+                count += 1;
+                check(
+                    self.orders[order].account == handle,
+                    "an account's orders are its own",
+                    name,
+                )?;
+            }
+            check(
+                account.order_count == count,
+                "an account's orders are counted",
+                name,
+            )?;
+        }
+        check(
+            total == i128::from(self.accounts.total().as_nano()),
+            "the sum of buying power is kept",
+            || total.to_string(),
+        )
+    }
+
+    pub(super) fn audit_leases(&self) -> Result<(), AuditError> {
+        for (first, run) in self.leases.runs() {
+            let name = || first.to_string();
+            check(
+                self.roster.find_session(run.session).is_some(),
+                "a lease ends with its bid's session",
+                name,
+            )?;
+            check(
+                run.price <= run.limit,
+                "no execution is worse than the limit",
+                name,
+            )?;
+            check(
+                run.checkpointed <= run.units_max,
+                "no checkpoint is beyond the lease",
+                name,
+            )?;
+            check(
+                covers(run.reserved, run.limit, run.units_max, run.billed),
+                "a lease's reservation covers its limit",
+                name,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn audit_client_ids(&self) -> Result<(), AuditError> {
+        let mut known = 0;
+        for order in self.order_handles.values().map(|order| &self.orders[*order]) {
+            if order.resumed().is_some() {
+                continue;
+            }
+            known += 1;
+            let remembered = self.client_ids.find(order.account, order.client_order_id);
+            check(
+                remembered.is_some_and(|remembered| remembered.order == order.id),
+                "a resting order's client order id is remembered",
+                || order.id.to_string(),
+            )?;
+        }
+        let mut ended_ids = std::collections::BTreeSet::new();
+        for ended in self.client_ids.ended() {
+            known += 1;
+            let remembered = self.client_ids.find(ended.account, ended.client_order_id);
+            let has_ended =
+                remembered.is_some_and(|remembered| !self.order_handles.contains_key(&remembered.order));
+            check(
+                has_ended && ended_ids.insert((ended.account, ended.client_order_id)),
+                "an ended id is that of an order that ended",
+                || ended.client_order_id.to_string(),
+            )?;
+        }
+        check(
+            known == self.client_ids.len(),
+            "every remembered id will be forgotten",
+            || format!("{known} of {}", self.client_ids.len()),
+        )?;
+        for (handle, account) in self.accounts.iter() {
+            let count = self.client_ids.of_account(handle).count();
+            check(
+                usize::try_from(account.client_id_count) == Ok(count),
+                "an account's client order ids are counted",
+                || account.id.to_string(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a reservation pays for `units` more at `limit`, after what was billed before.
+fn covers(reserved: Credits, limit: Price, units: Units, mut billed: RunningBill) -> bool {
+    if units == Units::ZERO || units > Units::new(UNITS_MAX) {
+        return false;
+    }
+    let Ok(charge) = billed.bill(limit, units) else {
+        return false;
+    };
+    let bill = domain::Bill {
+        units,
+        charge,
+        fee: fee_on(charge),
+        bid_liquidity: Liquidity::Taker,
+        pool_subsidy: Credits::ZERO,
+    };
+    charge.checked_add(bill.fee).is_some_and(|pays| pays <= reserved)
+}

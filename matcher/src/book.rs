@@ -1,0 +1,44 @@
+//! The book of one instrument: its asks by cell and its bids by class.
+//!
+//! Owns where orders rest; the orders themselves live in the engine's arena. Deliberately absent: who may trade with
+//! whom (`crossing`) and what anybody can afford (`risk`).
+
+pub(crate) mod arena;
+pub(crate) mod cells;
+pub(crate) mod classes;
+pub(crate) mod ladder;
+pub(crate) mod queue;
+
+use domain::Instrument;
+
+use crate::book::cells::Cells;
+use crate::book::classes::Classes;
+
+/// Whether an instrument trades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trading {
+    /// Orders match.
+    Open,
+    /// Orders rest, nothing trades.
+    Halted,
+}
+
+/// One instrument's book.
+#[derive(Clone, Debug)]
+pub(crate) struct Book {
+    pub(crate) specification: Instrument,
+    pub(crate) trading: Trading,
+    pub(crate) cells: Cells,
+    pub(crate) classes: Classes,
+}
+
+impl Book {
+    pub(crate) fn new(specification: Instrument) -> Self {
+        Self {
+            specification,
+            trading: Trading::Open,
+            cells: Cells::default(),
+            classes: Classes::default(),
+        }
+    }
+}

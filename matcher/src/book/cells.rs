@@ -1,0 +1,107 @@
+//! The asks of one instrument, by cell.
+//!
+//! The best displayed price of each occupied cell stands in one small array in the cells' order: an incoming bid
+//! reads that array, not the cells. Asks that display nothing, because their Island is busy, keep a ladder of their
+//! own: they cannot trade, but they show that somebody quotes.
+
+use domain::{Eligibility, KarmaBand, Price, Region, Side, Tier};
+
+use crate::book::arena::{Arena, Handle};
+use crate::book::ladder::Ladder;
+
+/// A cell's place within its instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) region: Region,
+    pub(crate) tier: Tier,
+    pub(crate) band: KarmaBand,
+}
+
+impl Place {
+    pub(crate) fn is_covered_by(self, eligibility: &Eligibility) -> bool {
+        eligibility.covers(self.region, self.tier, self.band)
+    }
+}
+
+/// The asks of one cell.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    pub(crate) place: Place,
+    /// Asks that display something.
+    pub(crate) displayed: Ladder,
+    /// Asks whose Island is busy.
+    pub(crate) busy: Ladder,
+}
+
+/// The best displayed ask of an occupied cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Top {
+    pub(crate) place: Place,
+    pub(crate) cell: Handle,
+    pub(crate) price: Price,
+}
+
+/// The cells of one instrument. At most 64 regions × 5 tiers × 4 bands, so an emptied one is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cells {
+    cells: Arena<Cell>,
+    directory: Vec<(Place, Handle)>,
+    tops: Vec<Top>,
+}
+
+impl Cells {
+    pub(crate) fn tops(&self) -> &[Top] {
+        &self.tops
+    }
+
+    pub(crate) fn cell(&self, cell: Handle) -> &Cell {
+        &self.cells[cell]
+    }
+
+    pub(crate) fn cell_mut(&mut self, cell: Handle) -> &mut Cell {
+        &mut self.cells[cell]
+    }
+
+    /// Every cell that ever held an ask, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Cell> {
+        self.directory.iter().map(|(_, cell)| &self.cells[*cell])
+    }
+
+    pub(crate) fn find(&self, place: Place) -> Option<&Cell> {
+        let position = self
+            .directory
+            .binary_search_by_key(&place, |entry| entry.0)
+            .ok()?;
+        Some(&self.cells[self.directory[position].1])
+    }
+
+    pub(crate) fn find_or_new(&mut self, place: Place) -> Handle {
+        match self.directory.binary_search_by_key(&place, |entry| entry.0) {
+            Ok(position) => self.directory[position].1,
+            Err(position) => {
+                let cell = self.cells.insert(Cell {
+                    place,
+                    displayed: Ladder::new(Side::Ask),
+                    busy: Ladder::new(Side::Ask),
+                });
+                self.directory.insert(position, (place, cell));
+                cell
+            }
+        }
+    }
+
+    /// Brings the array of best prices up to date after a level of the cell came or went.
+    pub(crate) fn refresh_top(&mut self, cell: Handle) {
+        let place = self.cells[cell].place;
+        let best = self.cells[cell].displayed.best().map(|level| level.price);
+        let position = self.tops.binary_search_by_key(&place, |top| top.place);
+        match (position, best) {
+            (Ok(position), Some(price)) => self.tops[position].price = price,
+            (Ok(position), None) => {
+                self.tops.remove(position);
+            }
+            (Err(position), Some(price)) => self.tops.insert(position, Top { place, cell, price }),
+            (Err(_), None) => {}
+        }
+    }
+}

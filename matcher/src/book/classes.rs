@@ -1,0 +1,118 @@
+//! The resting bids of one instrument, by eligibility class.
+//!
+//! A class is what its bids have in common: home, regions, tier floor and band floor. Its number stays its own while
+//! a bid rests in it, and as long as it can afterwards: a new class takes an unused number first, and only then the
+//! lowest one in which nothing rests. So 256 numbers bound what is resting, not what was ever asked for.
+
+use std::collections::BTreeMap;
+
+use domain::{Eligibility, Price, Side};
+
+use crate::book::ladder::Ladder;
+
+/// The bids of one class.
+#[derive(Clone, Debug)]
+pub(crate) struct Class {
+    pub(crate) eligibility: Eligibility,
+    pub(crate) ladder: Ladder,
+}
+
+/// The best bid of a class in which something rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BestBid {
+    pub(crate) class: u16,
+    pub(crate) eligibility: Eligibility,
+    pub(crate) price: Price,
+}
+
+/// Where a class of bids finds its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It has one already.
+    Known(u16),
+    /// A number never used.
+    Unused(u16),
+    /// The number of a class in which nothing rests.
+    Reused(u16),
+}
+
+/// The classes of one instrument.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classes {
+    classes: Vec<Class>,
+    numbers: BTreeMap<Eligibility, u16>,
+    tops: Vec<BestBid>,
+}
+
+impl Classes {
+    pub(crate) fn tops(&self) -> &[BestBid] {
+        &self.tops
+    }
+
+    pub(crate) fn get(&self, class: u16) -> &Class {
+        &self.classes[usize::from(class)]
+    }
+
+    pub(crate) fn get_mut(&mut self, class: u16) -> &mut Class {
+        &mut self.classes[usize::from(class)]
+    }
+
+    /// Every class with its number, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Class)> {
+        (0u16..).zip(&self.classes)
+    }
+
+    /// Which number the bids of `eligibility` would rest under, or `None` when `count_max` classes are resting.
+    pub(crate) fn room_for(&self, eligibility: &Eligibility, count_max: u16) -> Option<Room> {
+        if let Some(class) = self.numbers.get(eligibility) {
+            return Some(Room::Known(*class));
+        }
+        let count = u16::try_from(self.classes.len()).expect("classes are bounded by a u16");
+        if count < count_max {
+            return Some(Room::Unused(count));
+        }
+        self.iter()
+            .find(|(_, class)| class.ladder.is_empty())
+            .map(|(number, _)| Room::Reused(number))
+    }
+
+    /// Gives a number that [`Self::room_for`] found to `eligibility`.
+    pub(crate) fn define(&mut self, class: u16, eligibility: Eligibility) {
+        let definition = Class {
+            eligibility,
+            ladder: Ladder::new(Side::Bid),
+        };
+        match self.classes.get_mut(usize::from(class)) {
+            Some(former) => {
+                self.numbers.remove(&former.eligibility);
+                *former = definition;
+            }
+            None => self.classes.push(definition),
+        }
+        self.numbers.insert(eligibility, class);
+    }
+
+    /// Brings the array of best prices up to date after a level of the class came or went.
+    pub(crate) fn refresh_top(&mut self, class: u16) {
+        let Class { eligibility, ladder } = &self.classes[usize::from(class)];
+        let position = self.tops.binary_search_by_key(&class, |top| top.class);
+        match (position, ladder.best().map(|level| level.price)) {
+            (Ok(position), Some(price)) => self.tops[position].price = price,
+            (Ok(position), None) => {
+                self.tops.remove(position);
+            }
+            (Err(position), Some(price)) => {
+                let eligibility = *eligibility;
+                self.tops.insert(
+                    position,
+                    BestBid {
+                        class,
+                        eligibility,
+                        price,
+                    },
+                );
+            }
+            (Err(_), None) => {}
+        }
+    }
+}

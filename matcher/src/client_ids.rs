@@ -1,0 +1,183 @@
+//! Client order ids that are remembered: from an order's acceptance until a day after its end.
+//!
+//! Ids end in the order in which their orders did, so the ones to forget wait in a plain queue.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use domain::{ClientOrderId, Eligibility, OrderId, SelfTradeMode, TimeInForce, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::book::arena::Handle;
+use crate::{BidLimit, PlaceAsk, PlaceBid, PostOnly};
+
+/// What an order asked for, in 64 bits. Two bodies of one account with one fingerprint are taken for the same; only
+/// the account itself could make such a pair, and only itself would be answered with the first order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint(u64);
+
+/// The order that an id was first used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) order: OrderId,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// An id whose order has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) forget_at: Timestamp,
+    pub(crate) account: Handle,
+    pub(crate) client_order_id: ClientOrderId,
+}
+
+/// All remembered ids.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientIds {
+    remembered: BTreeMap<(Handle, ClientOrderId), Remembered>,
+    ended: VecDeque<Ended>,
+}
+
+impl ClientIds {
+    pub(crate) fn find(&self, account: Handle, client_order_id: ClientOrderId) -> Option<Remembered> {
+        self.remembered.get(&(account, client_order_id)).copied()
+    }
+
+    /// Remembers an id; false if it was remembered already.
+    pub(crate) fn remember(
+        &mut self,
+        account: Handle,
+        client_order_id: ClientOrderId,
+        remembered: Remembered,
+    ) -> bool {
+        self.remembered
+            .insert((account, client_order_id), remembered)
+            .is_none()
+    }
+
+    /// Notes that an order ended: its id is forgotten after `kept`.
+    pub(crate) fn end(
+        &mut self,
+        account: Handle,
+        client_order_id: ClientOrderId,
+        now: Timestamp,
+        kept: Duration,
+    ) {
+        self.ended.push_back(Ended {
+            forget_at: now.after(kept),
+            account,
+            client_order_id,
+        });
+    }
+
+    /// Puts an ended id back in the queue, after those restored before it.
+    pub(crate) fn restore_ended(&mut self, ended: Ended) {
+        self.ended.push_back(ended);
+    }
+
+    /// Forgets one id that is due, and says whose it was.
+    pub(crate) fn forget_due(&mut self, now: Timestamp) -> Option<Handle> {
+        let due = *self.ended.front().filter(|ended| ended.forget_at <= now)?;
+        self.ended.pop_front();
+        self.remembered.remove(&(due.account, due.client_order_id));
+        Some(due.account)
+    }
+
+    /// An account's remembered ids, in order.
+    pub(crate) fn of_account(&self, account: Handle) -> impl Iterator<Item = (ClientOrderId, Remembered)> {
+        let first = (account, ClientOrderId::new(0));
+        let last = (account, ClientOrderId::new(u128::MAX));
+        self.remembered
+            .range(first..=last)
+            .map(|((_, client_order_id), remembered)| (*client_order_id, *remembered))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.remembered.len()
+    }
+
+    pub(crate) fn ended(&self) -> impl Iterator<Item = Ended> {
+        self.ended.iter().copied()
+    }
+}
+
+impl Fingerprint {
+    /// Of a bid. The session is left out, for a client may come back through another gateway; and so is the instant
+    /// of a deadline, which gateways work out from the arrival of each attempt.
+    pub(crate) fn of_bid(bid: &PlaceBid) -> Self {
+        let limit = match bid.limit {
+            BidLimit::At(price) => price.get(),
+            BidLimit::Protection => 0,
+        };
+        let Eligibility {
+            home,
+            regions,
+            min_tier,
+            min_band,
+        } = bid.eligibility;
+        let mut fingerprint = Self(1)
+            .with(u64::from(bid.instrument.get()))
+            .with(limit)
+            .with(u64::from(bid.jobs.get()))
+            .with(bid.units_max.get())
+            .with(u64::from(u8::from(home)))
+            .with(
+                regions
+                    .iter()
+                    .fold(0, |bits, region| bits | 1 << u8::from(region)),
+            )
+            .with(widen(min_tier.index()))
+            .with(widen(min_band.index()))
+            .with(u64::from(bid.latency_value.get()))
+            .with(time_in_force(bid.time_in_force))
+            .with(self_trade(bid.self_trade));
+        for island in bid.excluded.iter() {
+            fingerprint = fingerprint.with(island.get());
+        }
+        fingerprint
+    }
+
+    /// Of an ask; see [`Self::of_bid`].
+    pub(crate) fn of_ask(ask: &PlaceAsk) -> Self {
+        let post_only = match ask.post_only {
+            PostOnly::No => 0,
+            PostOnly::Yes => 1,
+        };
+        Self(2)
+            .with(ask.island.get())
+            .with(u64::from(ask.instrument.get()))
+            .with(ask.price.get())
+            .with(u64::from(ask.jobs.get()))
+            .with(time_in_force(ask.time_in_force))
+            .with(post_only)
+            .with(self_trade(ask.self_trade))
+    }
+
+    fn with(self, word: u64) -> Self {
+        let mixed = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self(mixed ^ (mixed >> 29))
+    }
+}
+
+fn widen(index: usize) -> u64 {
+    u64::try_from(index).expect("an index fits 64 bits")
+}
+
+fn time_in_force(time_in_force: TimeInForce) -> u64 {
+    match time_in_force {
+        TimeInForce::Ioc => 0,
+        TimeInForce::Fok => 1,
+        TimeInForce::Gtc => 2,
+        TimeInForce::Gtd(_) => 3,
+    }
+}
+
+fn self_trade(mode: SelfTradeMode) -> u64 {
+    match mode {
+        SelfTradeMode::Skip => 0,
+        SelfTradeMode::CancelNewest => 1,
+        SelfTradeMode::CancelOldest => 2,
+        SelfTradeMode::CancelBoth => 3,
+        SelfTradeMode::Allow => 4,
+    }
+}

@@ -1,0 +1,87 @@
+//! New orders against what their owner has already: repeats, duplicates and bounds.
+
+use domain::{AccountId, ClientOrderId, OrderId, TimeInForce};
+
+use crate::book::arena::Handle;
+use crate::client_ids::{Fingerprint, Remembered};
+use crate::engine::Engine;
+use crate::engine::refusal::{Refusal, require};
+use crate::{Event, RejectReason};
+
+/// The client's name for a new order, and what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) client_order_id: ClientOrderId,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// Whether an order could rest.
+pub(super) fn may_rest(time_in_force: TimeInForce) -> bool {
+    match time_in_force {
+        TimeInForce::Ioc | TimeInForce::Fok => false,
+        TimeInForce::Gtc | TimeInForce::Gtd(_) => true,
+    }
+}
+
+impl Engine {
+    /// Answers an order that repeats a remembered one. A repeat is no refusal, so it is looked for before all
+    /// checks: the session or the deadline of the first may be gone by now.
+    pub(super) fn answer_repeat(&self, account: AccountId, key: Key, events: &mut Vec<Event>) -> bool {
+        let first = self
+            .accounts
+            .find(account)
+            .and_then(|account| self.client_ids.find(account, key.client_order_id))
+            .filter(|first| first.fingerprint == key.fingerprint);
+        let Some(first) = first else {
+            return false;
+        };
+        events.push(Event::Repeated {
+            account,
+            client_order_id: key.client_order_id,
+            order: first.order,
+        });
+        true
+    }
+
+    /// Refuses a deadline that has passed.
+    pub(super) fn check_deadline(&self, time_in_force: TimeInForce) -> Result<(), Refusal> {
+        let in_time = match time_in_force {
+            TimeInForce::Gtd(deadline) => deadline > self.now,
+            TimeInForce::Ioc | TimeInForce::Fok | TimeInForce::Gtc => true,
+        };
+        require(in_time, RejectReason::DeadlinePassed)
+    }
+
+    /// Refuses a name that another order has, and orders or names beyond the bounds.
+    pub(super) fn check_owner(
+        &self,
+        account: Option<Handle>,
+        client_order_id: ClientOrderId,
+        time_in_force: TimeInForce,
+    ) -> Result<(), Refusal> {
+        let Some(handle) = account else {
+            return Ok(());
+        };
+        require(
+            self.client_ids.find(handle, client_order_id).is_none(),
+            RejectReason::DuplicateClientOrderId,
+        )?;
+        let account = self.accounts.get(handle);
+        let has_room = !may_rest(time_in_force) || account.order_count < self.limits.orders_per_account_max;
+        require(
+            has_room && account.client_id_count < self.limits.client_ids_per_account_max,
+            RejectReason::TooManyOrders,
+        )
+    }
+
+    /// Remembers the name of an order that is accepted.
+    pub(super) fn remember(&mut self, account: Handle, key: Key, order: OrderId) {
+        let remembered = Remembered {
+            order,
+            fingerprint: key.fingerprint,
+        };
+        let is_new = self.client_ids.remember(account, key.client_order_id, remembered);
+        assert!(is_new, "a name is checked before it is remembered");
+        self.accounts.get_mut(account).client_id_count += 1;
+    }
+}

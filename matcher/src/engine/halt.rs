@@ -1,0 +1,82 @@
+//! Halting an instrument, and the uncross when it resumes.
+
+use std::cmp::Reverse;
+
+use domain::{InstrumentId, Price};
+
+use crate::book::Trading;
+use crate::book::arena::Handle;
+use crate::book::queue::Chain;
+use crate::crossing::{BidTaker, Wish};
+use crate::engine::Engine;
+use crate::engine::refusal::Refusal;
+use crate::{Event, RejectReason};
+
+impl Engine {
+    pub(super) fn halt(&mut self, instrument: InstrumentId, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        self.find_book(instrument)
+            .ok_or(RejectReason::UnknownInstrument)?;
+        self.book_mut(instrument).trading = Trading::Halted;
+        events.push(Event::Halted { instrument });
+        Ok(())
+    }
+
+    /// Resumes matching. Resting bids meet the asks in order of (limit, sequence), each as if it came now, at the
+    /// ask's price.
+    pub(super) fn resume(
+        &mut self,
+        instrument: InstrumentId,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Refusal> {
+        self.find_book(instrument)
+            .ok_or(RejectReason::UnknownInstrument)?;
+        self.book_mut(instrument).trading = Trading::Open;
+        events.push(Event::Resumed { instrument });
+        for bid in self.bids_that_may_cross(instrument) {
+            self.uncross(bid, events);
+        }
+        Ok(())
+    }
+
+    /// Resting bids that reach the lowest ask, highest limit first, then earliest.
+    fn bids_that_may_cross(&self, instrument: InstrumentId) -> Vec<Handle> {
+        let book = self.book(instrument);
+        let Some(lowest) = book.cells.tops().iter().map(|top| top.price).min() else {
+            return Vec::new();
+        };
+        let mut bids: Vec<(Reverse<Price>, u64, Handle)> = Vec::new();
+        for (_, class) in book.classes.iter() {
+            let levels = class.ladder.levels().iter().rev();
+            for level in levels.take_while(|level| level.price >= lowest) {
+                let ranked = level
+                    .queue
+                    .iter(&self.orders, Chain::Level)
+                    .map(|bid| (Reverse(level.price), self.orders[bid].priority, bid));
+                bids.extend(ranked);
+            }
+        }
+        bids.sort_unstable();
+        bids.into_iter().map(|(_, _, bid)| bid).collect()
+    }
+
+    fn uncross(&mut self, handle: Handle, events: &mut Vec<Event>) {
+        let mut plan = std::mem::take(&mut self.plan);
+        let order = &self.orders[handle];
+        let bid = order.bid();
+        let taker = BidTaker {
+            wish: Wish {
+                instrument: order.instrument,
+                account: Some(order.account),
+                eligibility: &bid.eligibility,
+                special: bid.special.as_deref(),
+                self_trade: order.self_trade,
+            },
+            limit: order.price,
+            jobs: order.leaves,
+            latency_value: bid.latency_value,
+        };
+        self.plan_bid(&taker, &mut plan);
+        self.execute(handle, &plan, events);
+        self.plan = plan;
+    }
+}

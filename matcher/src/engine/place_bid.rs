@@ -1,0 +1,220 @@
+//! Entering a bid.
+
+use domain::{
+    Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, TimeInForce, UNITS_MAX, Units, fee_on,
+};
+
+use crate::book::Trading;
+use crate::book::arena::Handle;
+use crate::client_ids::Fingerprint;
+use crate::crossing::{BidTaker, Plan, Wish};
+use crate::engine::Engine;
+use crate::engine::client_orders::{Key, may_rest};
+use crate::engine::refusal::{Refusal, require};
+use crate::engine::trading::Fate;
+use crate::order::{Bid, Entry, Part, Special};
+use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, RejectReason};
+
+/// What the checks of a bid worked out.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    account: Handle,
+    session: Handle,
+    limit: Price,
+    reserved_per_job: Credits,
+    reserved: Credits,
+}
+
+impl Engine {
+    pub(super) fn place_bid(&mut self, bid: &PlaceBid, events: &mut Vec<Event>) -> Result<(), Refusal> {
+        let key = Key {
+            client_order_id: bid.client_order_id,
+            fingerprint: Fingerprint::of_bid(bid),
+        };
+        if self.answer_repeat(bid.account, key, events) {
+            return Ok(());
+        }
+        let special = (!bid.excluded.is_empty()).then(|| {
+            Box::new(Special {
+                excluded: bid.excluded.clone(),
+                ..Special::default()
+            })
+        });
+        let wish = Wish {
+            instrument: bid.instrument,
+            account: self.accounts.find(bid.account),
+            eligibility: &bid.eligibility,
+            special: special.as_deref(),
+            self_trade: bid.self_trade,
+        };
+        let terms = self.check_bid(bid, &wish)?;
+        let taker = BidTaker {
+            wish,
+            limit: terms.limit,
+            jobs: bid.jobs,
+            latency_value: bid.latency_value,
+        };
+        let mut plan = std::mem::take(&mut self.plan);
+        self.plan_bid(&taker, &mut plan);
+        if bid.time_in_force == TimeInForce::Fok && plan.filled() < bid.jobs {
+            self.plan = plan;
+            return Err(RejectReason::NotFilled.into());
+        }
+        let order = self.accept_bid(bid, terms, key, special, events);
+        self.carry_bid(order, &plan, events);
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// Carries out a bid's plan, and rests or ends what is left.
+    pub(super) fn carry_bid(&mut self, order: Handle, plan: &Plan, events: &mut Vec<Event>) {
+        if self.execute(order, plan, events) == Fate::Ended {
+            return;
+        }
+        let resting = &self.orders[order];
+        let room = may_rest(resting.time_in_force)
+            .then(|| self.room_for(resting.instrument, &resting.bid().eligibility))
+            .flatten();
+        match room {
+            Some(room) => self.rest_bid(order, room, events),
+            None => self.end_order(order, EndReason::Immediate, events),
+        }
+    }
+
+    pub(super) fn room_for(
+        &self,
+        instrument: InstrumentId,
+        eligibility: &Eligibility,
+    ) -> Option<crate::book::classes::Room> {
+        self.book(instrument)
+            .classes
+            .room_for(eligibility, self.limits.classes_per_instrument_max)
+    }
+
+    /// Checks a bid in the order of [`RejectReason`], all but whether it fills or kills.
+    fn check_bid(&self, bid: &PlaceBid, wish: &Wish<'_>) -> Result<Terms, Refusal> {
+        let book = self
+            .find_book(bid.instrument)
+            .ok_or(RejectReason::UnknownInstrument)?;
+        let session = self
+            .roster
+            .find_session(bid.session)
+            .ok_or(RejectReason::UnknownSession)?;
+        self.check_eligibility(&bid.eligibility)?;
+        require(
+            Jobs::for_order(bid.jobs.get()).is_ok(),
+            RejectReason::InvalidQuantity,
+        )?;
+        check_units(bid.units_max)?;
+        self.check_deadline(bid.time_in_force)?;
+        self.check_owner(wish.account, bid.client_order_id, bid.time_in_force)?;
+        require(
+            !may_rest(bid.time_in_force) || self.room_for(bid.instrument, &bid.eligibility).is_some(),
+            RejectReason::TooManyClasses,
+        )?;
+        let limit = self.limit_of(bid.limit, wish)?;
+        require(
+            book.trading == Trading::Open || may_rest(bid.time_in_force),
+            RejectReason::Halted,
+        )?;
+        let reserved_per_job = reservation(limit, bid.units_max).ok_or(RejectReason::Overflow)?;
+        let reserved = reserved_per_job
+            .times(bid.jobs.get())
+            .ok_or(RejectReason::Overflow)?;
+        let available = self.buying_power(bid.account).available;
+        let account = match wish.account {
+            Some(account) if reserved <= available => account,
+            Some(_) | None => {
+                let shortfall = reserved
+                    .checked_sub(available)
+                    .expect("the difference of two sums that are not negative fits");
+                return Err(Refusal::insufficient(shortfall));
+            }
+        };
+        Ok(Terms {
+            account,
+            session,
+            limit,
+            reserved_per_job,
+            reserved,
+        })
+    }
+
+    fn check_eligibility(&self, eligibility: &Eligibility) -> Result<(), Refusal> {
+        let known = self.regions.as_ref().is_some_and(|table| {
+            let is_known = |region| table.code(region).is_some();
+            is_known(eligibility.home) && eligibility.regions.iter().all(is_known)
+        });
+        require(known, RejectReason::UnknownRegion)?;
+        require(!eligibility.regions.is_empty(), RejectReason::NoRegion)
+    }
+
+    /// The limit of a bid that somebody could serve.
+    fn limit_of(&self, limit: BidLimit, wish: &Wish<'_>) -> Result<Price, Refusal> {
+        let limit = match limit {
+            BidLimit::At(price) => self.is_servable(wish).then_some(price),
+            BidLimit::Protection => self.best_quote(wish).map(Price::doubled),
+        };
+        limit.ok_or_else(|| Refusal::unservable(self.alternative(wish)))
+    }
+
+    fn accept_bid(
+        &mut self,
+        bid: &PlaceBid,
+        terms: Terms,
+        key: Key,
+        special: Option<Box<Special>>,
+        events: &mut Vec<Event>,
+    ) -> Handle {
+        let id = OrderId::of_sequence(self.sequence);
+        self.accounts.reserve(terms.account, terms.reserved);
+        self.remember(terms.account, key, id);
+        let order = self.insert_order(Entry {
+            id,
+            account: terms.account,
+            client_order_id: bid.client_order_id,
+            instrument: bid.instrument,
+            price: terms.limit,
+            jobs: bid.jobs,
+            time_in_force: bid.time_in_force,
+            self_trade: bid.self_trade,
+            part: Part::Bid(Bid {
+                session: terms.session,
+                units_max: bid.units_max,
+                eligibility: bid.eligibility,
+                class: 0,
+                latency_value: bid.latency_value,
+                reserved_per_job: terms.reserved_per_job,
+                special,
+            }),
+        });
+        events.push(Event::BidAccepted(BidAccepted {
+            order: id,
+            account: bid.account,
+            session: bid.session,
+            client_order_id: bid.client_order_id,
+            instrument: bid.instrument,
+            limit: terms.limit,
+            jobs: bid.jobs,
+            units_max: bid.units_max,
+            reserved: terms.reserved,
+            time_in_force: bid.time_in_force,
+            resumes: None,
+        }));
+        order
+    }
+}
+
+/// Refuses no work, and more than a job may be.
+pub(super) fn check_units(units: Units) -> Result<(), Refusal> {
+    require(
+        units > Units::ZERO && units <= Units::new(UNITS_MAX),
+        RejectReason::InvalidUnits,
+    )
+}
+
+/// What a job is set aside for: all its work at the limit, and the fee if the bid takes.
+fn reservation(limit: Price, units_max: Units) -> Option<Credits> {
+    let charge = limit.cost_of(units_max)?;
+    charge.checked_add(fee_on(charge))
+}

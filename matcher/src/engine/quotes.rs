@@ -1,0 +1,112 @@
+//! Who quotes: whether a bid could ever be filled, and what could have been had instead.
+//!
+//! An ask counts while its Island's session lives, busy or too dear included, unless the bid passes it over: its
+//! Island is excluded, or it is the buyer's own under self-trade mode `Skip`.
+
+use std::cmp::Reverse;
+
+use domain::{Eligibility, Price};
+
+use crate::Alternative;
+use crate::book::cells::{Cell, Place};
+use crate::book::ladder::Ladder;
+use crate::book::queue::Chain;
+use crate::crossing::Wish;
+use crate::engine::Engine;
+use crate::engine::resting::cell_key;
+
+impl Engine {
+    /// Whether somebody quotes whom the bid would take.
+    pub(super) fn is_servable(&self, wish: &Wish<'_>) -> bool {
+        self.book(wish.instrument)
+            .cells
+            .iter()
+            .any(|cell| cell.place.is_covered_by(wish.eligibility) && self.quote_in(wish, cell).is_some())
+    }
+
+    /// The lowest price at which somebody quotes whom the bid would take.
+    pub(super) fn best_quote(&self, wish: &Wish<'_>) -> Option<Price> {
+        self.book(wish.instrument)
+            .cells
+            .iter()
+            .filter(|cell| cell.place.is_covered_by(wish.eligibility))
+            .filter_map(|cell| self.quote_in(wish, cell))
+            .min()
+    }
+
+    /// The nearest cell that quotes, where the bid covers none: the one for which it would have to give up the
+    /// fewest of region, tier and band; among equals rather region than tier, rather tier than band; then the nearest
+    /// to home, the smallest step down in tier, then in band, the lowest price, and the cell's order.
+    pub(super) fn alternative(&self, wish: &Wish<'_>) -> Option<Alternative> {
+        let (cell, price) = self
+            .book(wish.instrument)
+            .cells
+            .iter()
+            .filter_map(|cell| Some((cell, self.quote_in(wish, cell)?)))
+            .min_by_key(|(cell, price)| {
+                let given_up = GivenUp::between(wish.eligibility, cell.place);
+                let distance = self.distance(wish.eligibility.home, cell.place.region);
+                (
+                    given_up.count(),
+                    Reverse(given_up.kept()),
+                    distance,
+                    given_up.tier_steps,
+                    given_up.band_steps,
+                    *price,
+                    cell.place,
+                )
+            })?;
+        Some(Alternative {
+            cell: cell_key(wish.instrument, cell.place),
+            price,
+        })
+    }
+
+    /// The lowest price in a cell, busy asks included, of an ask that the bid would take.
+    fn quote_in(&self, wish: &Wish<'_>, cell: &Cell) -> Option<Price> {
+        let displayed = self.first_admitted(wish, &cell.displayed);
+        let busy = self.first_admitted(wish, &cell.busy);
+        displayed.into_iter().chain(busy).min()
+    }
+
+    fn first_admitted(&self, wish: &Wish<'_>, ladder: &Ladder) -> Option<Price> {
+        ladder
+            .levels()
+            .iter()
+            .rev()
+            .find(|level| {
+                level
+                    .queue
+                    .iter(&self.orders, Chain::Level)
+                    .any(|ask| self.admits(wish, &self.orders[ask]))
+            })
+            .map(|level| level.price)
+    }
+}
+
+/// What a bid would have to give up for a cell.
+#[derive(Clone, Copy, Debug)]
+struct GivenUp {
+    region: u8,
+    tier_steps: usize,
+    band_steps: usize,
+}
+
+impl GivenUp {
+    fn between(eligibility: &Eligibility, place: Place) -> Self {
+        Self {
+            region: u8::from(!eligibility.regions.contains(place.region)),
+            tier_steps: eligibility.min_tier.index().saturating_sub(place.tier.index()),
+            band_steps: eligibility.min_band.index().saturating_sub(place.band.index()),
+        }
+    }
+
+    fn count(self) -> u8 {
+        self.region + u8::from(self.tier_steps > 0) + u8::from(self.band_steps > 0)
+    }
+
+    /// What is kept, the dearest first: band, then tier, then region.
+    fn kept(self) -> (bool, bool, bool) {
+        (self.band_steps == 0, self.tier_steps == 0, self.region == 0)
+    }
+}

@@ -1,0 +1,178 @@
+//! Sessions that are open and Islands that have one.
+//!
+//! Invariants: an Island has exactly one open session, and leaves the roster with it; a slot is held by a lease that
+//! took it and was not released since.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    InstrumentId, IslandId, Jobs, KarmaBand, LeaseId, Region, Sequence, SessionId, Slots, Tier, Timestamp,
+};
+
+use crate::book::arena::{Arena, Handle};
+use crate::book::queue::Queue;
+
+/// An open session.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) dead_man: Option<DeadMan>,
+    /// Its bids, oldest first.
+    pub(crate) bids: Queue,
+    /// Its Islands, in the order in which they joined.
+    pub(crate) islands: Vec<Handle>,
+}
+
+/// An armed dead-man switch: when it fires, and the command that armed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeadMan {
+    pub(crate) deadline: Timestamp,
+    pub(crate) armed_by: Sequence,
+}
+
+/// An Island with an open session: a capacity group.
+#[derive(Clone, Debug)]
+pub(crate) struct Island {
+    pub(crate) id: IslandId,
+    /// The account that earns.
+    pub(crate) owner: Handle,
+    pub(crate) session: Handle,
+    pub(crate) region: Region,
+    pub(crate) band: KarmaBand,
+    pub(crate) slots: Slots,
+    pub(crate) held: HeldSlots,
+    /// Its asks, oldest first.
+    pub(crate) asks: Queue,
+    /// No ask of it has more left. With as many slots free, a fill changes only what its own ask displays.
+    pub(crate) leaves_bound: Jobs,
+    pub(crate) tiers: BTreeMap<InstrumentId, Tier>,
+}
+
+impl Island {
+    /// Slots that no lease holds. An Island that lowered its slots may hold more than it has.
+    pub(crate) fn free(&self) -> Jobs {
+        Jobs::new(self.slots.get().saturating_sub(self.held.count))
+    }
+}
+
+/// Leases that hold a slot, as runs: the first lease and how many.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldSlots {
+    runs: BTreeMap<LeaseId, u32>,
+    count: u32,
+}
+
+impl HeldSlots {
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (LeaseId, u32)> {
+        self.runs.iter().map(|(first, count)| (*first, *count))
+    }
+
+    /// Adds leases that come after all that are held; `false` if they do not, or are too many.
+    pub(crate) fn take(&mut self, first: LeaseId, count: u32) -> bool {
+        let after_all = self
+            .runs
+            .last_key_value()
+            .is_none_or(|(last, held)| last.get().saturating_add(u64::from(*held)) <= first.get());
+        let Some(sum) = self.count.checked_add(count) else {
+            return false;
+        };
+        if count == 0 || !after_all || first.get().checked_add(u64::from(count)).is_none() {
+            return false;
+        }
+        self.count = sum;
+        self.runs.insert(first, count);
+        true
+    }
+
+    pub(crate) fn holds(&self, lease: LeaseId) -> bool {
+        self.run_of(lease).is_some()
+    }
+
+    /// Gives back the slot of a lease that holds one.
+    pub(crate) fn release(&mut self, lease: LeaseId) {
+        let (first, count) = self.run_of(lease).expect("the lease holds a slot");
+        self.runs.remove(&first);
+        let before = u32::try_from(lease.get() - first.get()).expect("a run's count fits 32 bits");
+        let after = count - before - 1;
+        if before > 0 {
+            self.runs.insert(first, before);
+        }
+        if after > 0 {
+            self.runs.insert(LeaseId::new(lease.get() + 1), after);
+        }
+        self.count -= 1;
+    }
+
+    fn run_of(&self, lease: LeaseId) -> Option<(LeaseId, u32)> {
+        let (first, count) = self.runs.range(..=lease).next_back()?;
+        (lease.get() - first.get() < u64::from(*count)).then_some((*first, *count))
+    }
+}
+
+/// Who is connected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster {
+    pub(crate) sessions: Arena<Session>,
+    session_handles: BTreeMap<SessionId, Handle>,
+    pub(crate) islands: Arena<Island>,
+    island_handles: BTreeMap<IslandId, Handle>,
+}
+
+impl Roster {
+    pub(crate) fn find_session(&self, session: SessionId) -> Option<Handle> {
+        self.session_handles.get(&session).copied()
+    }
+
+    pub(crate) fn find_island(&self, island: IslandId) -> Option<Handle> {
+        self.island_handles.get(&island).copied()
+    }
+
+    pub(crate) fn open_session(&mut self, id: SessionId) -> Handle {
+        let handle = self.sessions.insert(Session {
+            id,
+            dead_man: None,
+            bids: Queue::default(),
+            islands: Vec::new(),
+        });
+        self.session_handles.insert(id, handle);
+        handle
+    }
+
+    pub(crate) fn join(&mut self, island: Island) -> Handle {
+        let (id, session) = (island.id, island.session);
+        let handle = self.islands.insert(island);
+        self.island_handles.insert(id, handle);
+        self.sessions[session].islands.push(handle);
+        handle
+    }
+
+    /// Ends a session and the Islands that joined under it. Their orders have ended before.
+    pub(crate) fn close_session(&mut self, handle: Handle) {
+        let session = self.sessions.remove(handle);
+        assert!(session.bids.is_empty(), "a session's bids end before it");
+        self.session_handles.remove(&session.id);
+        for handle in session.islands {
+            let island = self.islands.remove(handle);
+            assert!(island.asks.is_empty(), "an Island's asks end before its session");
+            self.island_handles.remove(&island.id);
+        }
+    }
+
+    /// Every open session, in order of its id.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (Handle, &Session)> {
+        self.session_handles
+            .values()
+            .map(|handle| (*handle, &self.sessions[*handle]))
+    }
+
+    /// Every Island, in order of its id.
+    pub(crate) fn islands(&self) -> impl Iterator<Item = (Handle, &Island)> {
+        self.island_handles
+            .values()
+            .map(|handle| (*handle, &self.islands[*handle]))
+    }
+}

@@ -1,0 +1,437 @@
+//! Building an engine from a state that is not trusted: every reference is looked up, every list must be in order.
+//!
+//! What concerns single values and references is checked here, before anything relies on it; what concerns the whole
+//! is left to the audit.
+
+use domain::{AccountId, Credits, InstrumentId, Jobs, RegionTable, RunningBill, Sequence, TimeInForce};
+
+use crate::book::arena::Handle;
+use crate::book::cells::Place;
+use crate::book::{Book, Trading};
+use crate::client_ids::{Ended, Remembered};
+use crate::engine::Engine;
+use crate::engine::resting::Priority;
+use crate::leases::Run;
+use crate::order::{Ask, Bid, Entry, Part};
+use crate::roster::{DeadMan, HeldSlots, Island};
+use crate::snapshot::SnapshotError;
+use crate::snapshot::state::{
+    AccountState, BookState, IslandState, LeaseState, OrderState, PartState, SessionState, State,
+};
+use crate::timers::Timer;
+
+/// Numbers that only count up stay below this: what a shard never reaches, and from where adding one never overflows.
+const COUNTER_MAX: u64 = 1 << 62;
+
+pub(super) fn engine(state: State) -> Result<Engine, SnapshotError> {
+    let counters = [
+        state.sequence.get(),
+        state.next_priority,
+        state.next_trade.get(),
+        state.next_lease.get(),
+    ];
+    require(counters.iter().all(|counter| *counter < COUNTER_MAX), "a counter")?;
+    let mut engine = Engine::new(state.limits);
+    engine.sequence = state.sequence;
+    engine.now = state.now;
+    engine.next_priority = state.next_priority;
+    engine.next_trade = state.next_trade;
+    engine.regions = state.regions.map(regions).transpose()?;
+    require(
+        in_order(state.accounts.iter().map(|account| account.id)),
+        "the accounts' order",
+    )?;
+    require(
+        in_order(state.sessions.iter().map(|session| session.id)),
+        "the sessions' order",
+    )?;
+    require(
+        in_order(state.islands.iter().map(|island| island.id)),
+        "the Islands' order",
+    )?;
+    require(
+        in_order(state.orders.iter().map(|order| order.id)),
+        "the orders' order",
+    )?;
+    for book in state.books {
+        add_book(&mut engine, book)?;
+    }
+    for account in state.accounts {
+        add_account(&mut engine, account)?;
+    }
+    add_sessions(&mut engine, state.sessions, &state.islands)?;
+    for order in state.orders {
+        add_order(&mut engine, order)?;
+    }
+    rest_orders(&mut engine)?;
+    for lease in state.leases {
+        add_lease(&mut engine, lease)?;
+    }
+    require(engine.leases.restore_next(state.next_lease), "the next lease")?;
+    let mut forget_before = domain::Timestamp::ZERO;
+    for ended in state.ended_ids {
+        require(ended.forget_at >= forget_before, "the ended ids' order")?;
+        forget_before = ended.forget_at;
+        let account = account(&engine, ended.account)?;
+        engine.client_ids.restore_ended(Ended {
+            forget_at: ended.forget_at,
+            account,
+            client_order_id: ended.client_order_id,
+        });
+    }
+    Ok(engine)
+}
+
+fn add_book(engine: &mut Engine, state: BookState) -> Result<(), SnapshotError> {
+    let mut book = Book::new(state.specification);
+    if state.is_halted {
+        book.trading = Trading::Halted;
+    }
+    for eligibility in state.classes {
+        let known = engine.regions.as_ref().is_some_and(|table| {
+            let mut regions = eligibility.regions.iter().chain([eligibility.home]);
+            regions.all(|region| table.code(region).is_some())
+        });
+        let room = book
+            .classes
+            .room_for(&eligibility, engine.limits.classes_per_instrument_max);
+        let Some(crate::book::classes::Room::Unused(class)) = room else {
+            return Err(inconsistent("a class"));
+        };
+        require(known, "a class's regions")?;
+        book.classes.define(class, eligibility);
+    }
+    engine.books.push(book);
+    Ok(())
+}
+
+fn add_account(engine: &mut Engine, state: AccountState) -> Result<(), SnapshotError> {
+    let account = engine.accounts.find_or_new(state.id);
+    require(
+        !state.available.is_negative() && !state.reserved.is_negative(),
+        "an account's buying power",
+    )?;
+    let power = state
+        .available
+        .checked_add(state.reserved)
+        .ok_or_else(|| inconsistent("an account's buying power"))?;
+    engine
+        .accounts
+        .fund(account, power)
+        .ok_or_else(|| inconsistent("the sum of buying power"))?;
+    engine.accounts.reserve(account, state.reserved);
+    for transfer in state.transfers {
+        require(
+            !engine.accounts.knows_transfer(account, transfer),
+            "a transfer that is remembered twice",
+        )?;
+        engine
+            .accounts
+            .remember_transfer(account, transfer, engine.limits.transfers_per_account_max);
+    }
+    for known in state.client_ids {
+        let remembered = Remembered {
+            order: known.order,
+            fingerprint: known.fingerprint,
+        };
+        require(
+            engine
+                .client_ids
+                .remember(account, known.client_order_id, remembered),
+            "a client order id that is remembered twice",
+        )?;
+        engine.accounts.get_mut(account).client_id_count += 1;
+    }
+    Ok(())
+}
+
+fn add_sessions(
+    engine: &mut Engine,
+    sessions: Vec<SessionState>,
+    islands: &[IslandState],
+) -> Result<(), SnapshotError> {
+    for state in sessions {
+        require(state.id.get() <= engine.sequence.get(), "a session of the future")?;
+        let session = engine.roster.open_session(state.id);
+        if let Some((deadline, armed_by)) = state.dead_man {
+            require(armed_by <= engine.sequence, "a switch of the future")?;
+            engine.roster.sessions[session].dead_man = Some(DeadMan { deadline, armed_by });
+            arm(engine, deadline, armed_by, Timer::DeadMan(session))?;
+        }
+        for id in state.islands {
+            let position = islands
+                .binary_search_by_key(&id, |island| island.id)
+                .map_err(|_| inconsistent("a session's Island"))?;
+            require(
+                engine.roster.find_island(id).is_none(),
+                "an Island of two sessions",
+            )?;
+            let island = island(engine, &islands[position], session)?;
+            engine.roster.join(island);
+        }
+    }
+    require(
+        engine.roster.islands.len() == islands.len(),
+        "an Island without a session",
+    )
+}
+
+fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Island, SnapshotError> {
+    let known = engine
+        .regions
+        .as_ref()
+        .is_some_and(|table| table.code(state.region).is_some());
+    require(known, "an Island's region")?;
+    require(
+        in_order(state.tiers.iter().map(|(instrument, _)| *instrument))
+            && state
+                .tiers
+                .iter()
+                .all(|(instrument, _)| engine.find_book(*instrument).is_some()),
+        "an Island's tiers",
+    )?;
+    let mut held = HeldSlots::default();
+    for (first, count) in &state.held {
+        require(held.take(*first, *count), "an Island's slots")?;
+    }
+    Ok(Island {
+        id: state.id,
+        owner: account(engine, state.owner)?,
+        session,
+        region: state.region,
+        band: state.band,
+        slots: state.slots,
+        held,
+        asks: crate::book::queue::Queue::default(),
+        leaves_bound: Jobs::ZERO,
+        tiers: state.tiers.iter().copied().collect(),
+    })
+}
+
+fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError> {
+    require(state.id.get() <= engine.sequence.get(), "an order of the future")?;
+    let account = account(engine, state.account)?;
+    require(
+        engine.find_book(state.instrument).is_some(),
+        "an order's instrument",
+    )?;
+    let known = state.filled.checked_add(state.leaves);
+    require(
+        Jobs::for_order(state.jobs.get()).is_ok()
+            && !state.leaves.is_zero()
+            && known.is_some_and(|known| known <= state.jobs),
+        "an order's quantity",
+    )?;
+    match state.time_in_force {
+        TimeInForce::Gtc => {}
+        TimeInForce::Gtd(deadline) => {
+            let armed_by = Sequence::new(state.id.get());
+            require(
+                engine.timers.get(deadline, armed_by).is_none(),
+                "two timers in one place",
+            )?;
+        }
+        TimeInForce::Ioc | TimeInForce::Fok => return Err(inconsistent("an order that may not rest")),
+    }
+    let part = part(engine, account, state.instrument, state.leaves, state.part)?;
+    let order = engine.insert_order(Entry {
+        id: state.id,
+        account,
+        client_order_id: state.client_order_id,
+        instrument: state.instrument,
+        price: state.price,
+        jobs: state.jobs,
+        time_in_force: state.time_in_force,
+        self_trade: state.self_trade,
+        part,
+    });
+    let restored = &mut engine.orders[order];
+    restored.filled = state.filled;
+    restored.leaves = state.leaves;
+    restored.priority = state.priority;
+    Ok(())
+}
+
+fn part(
+    engine: &mut Engine,
+    account: Handle,
+    instrument: InstrumentId,
+    leaves: Jobs,
+    state: PartState,
+) -> Result<Part, SnapshotError> {
+    match state {
+        PartState::Bid(bid) => {
+            let class_count = engine.book(instrument).classes.iter().count();
+            require(usize::from(bid.class) < class_count, "a bid's class")?;
+            let session = engine
+                .roster
+                .find_session(bid.session)
+                .ok_or_else(|| inconsistent("a bid's session"))?;
+            require(
+                !bid.reserved_per_job.is_negative() && bid.reserved_per_job.times(leaves.get()).is_some(),
+                "a bid's reservation",
+            )?;
+            if let Some(resumed) = bid.special.as_ref().and_then(|special| special.resumes) {
+                running_bill(resumed.billed)?;
+            }
+            Ok(Part::Bid(Bid {
+                session,
+                units_max: bid.units_max,
+                eligibility: engine.book(instrument).classes.get(bid.class).eligibility,
+                class: bid.class,
+                latency_value: bid.latency_value,
+                reserved_per_job: bid.reserved_per_job,
+                special: bid.special,
+            }))
+        }
+        PartState::Ask(ask) => {
+            let handle = engine
+                .roster
+                .find_island(ask.island)
+                .ok_or_else(|| inconsistent("an ask's Island"))?;
+            let island = &mut engine.roster.islands[handle];
+            require(island.owner == account, "an ask's owner")?;
+            island.leaves_bound = island.leaves_bound.max(leaves);
+            let tier = *island
+                .tiers
+                .get(&instrument)
+                .ok_or_else(|| inconsistent("an ask's tier"))?;
+            let place = Place {
+                region: island.region,
+                tier,
+                band: island.band,
+            };
+            let cell = engine.book_mut(instrument).cells.find_or_new(place);
+            Ok(Part::Ask(Ask {
+                island: handle,
+                cell,
+                post_only: ask.post_only,
+            }))
+        }
+    }
+}
+
+/// Puts every order in its place, those with the lowest priority first, so that each joins the back of its level.
+fn rest_orders(engine: &mut Engine) -> Result<(), SnapshotError> {
+    let mut orders: Vec<Handle> = engine.order_handles.values().copied().collect();
+    orders.sort_by_key(|order| engine.orders[*order].priority);
+    for order in orders {
+        require(
+            engine.orders[order].priority < engine.next_priority,
+            "an order's priority",
+        )?;
+        match &engine.orders[order].part {
+            Part::Bid(_) => engine.link_bid(order),
+            Part::Ask(_) => engine.rest_ask(order, Priority::Kept),
+        }
+    }
+    engine.depth.forget();
+    Ok(())
+}
+
+fn add_lease(engine: &mut Engine, state: LeaseState) -> Result<(), SnapshotError> {
+    let account = account(engine, state.account)?;
+    require(
+        engine.find_book(state.cell.instrument).is_some(),
+        "a lease's instrument",
+    )?;
+    require(
+        engine.roster.find_session(state.session).is_some(),
+        "a lease's session",
+    )?;
+    require(
+        state.job.index().checked_add(state.count).is_some() && !state.reserved.is_negative(),
+        "a lease's numbers",
+    )?;
+    running_bill(state.billed)?;
+    let run = Run {
+        count: state.count,
+        job: state.job,
+        trade: state.trade,
+        epoch: state.epoch,
+        bid: state.bid,
+        account,
+        session: state.session,
+        client_order_id: state.client_order_id,
+        island: state.island,
+        island_session: state.island_session,
+        owner: state.owner,
+        cell: state.cell,
+        price: state.price,
+        limit: state.limit,
+        units_max: state.units_max,
+        bid_liquidity: state.bid_liquidity,
+        reserved: state.reserved,
+        billed: state.billed,
+        checkpointed: state.checkpointed,
+        eligibility: state.eligibility,
+        latency_value: state.latency_value,
+        self_trade: state.self_trade,
+        special: state.special,
+    };
+    require(engine.leases.restore(state.first, run), "a lease's number")
+}
+
+fn arm(
+    engine: &mut Engine,
+    deadline: domain::Timestamp,
+    armed_by: Sequence,
+    timer: Timer,
+) -> Result<(), SnapshotError> {
+    require(
+        engine.timers.get(deadline, armed_by).is_none(),
+        "two timers in one place",
+    )?;
+    engine.timers.arm(deadline, armed_by, timer);
+    Ok(())
+}
+
+/// A table decodes without its checks: it is made anew through them.
+fn regions(table: RegionTable) -> Result<RegionTable, SnapshotError> {
+    let codes: Vec<String> = table
+        .regions()
+        .filter_map(|region| table.code(region).map(str::to_owned))
+        .collect();
+    let round_trips = table
+        .regions()
+        .map(|a| table.regions().filter_map(|b| table.round_trip(a, b)).collect())
+        .collect();
+    let checked = RegionTable::new(codes, round_trips).map_err(|_| inconsistent("the region table"))?;
+    require(checked == table, "the region table")?;
+    Ok(checked)
+}
+
+fn running_bill(bill: RunningBill) -> Result<(), SnapshotError> {
+    let sound = !bill.billed().is_negative()
+        && bill.billed() < Credits::MAX
+        && RunningBill::restore(bill.exact_thousandths(), bill.billed()).is_ok();
+    require(sound, "a running bill")
+}
+
+fn account(engine: &Engine, account: AccountId) -> Result<Handle, SnapshotError> {
+    engine
+        .accounts
+        .find(account)
+        .ok_or_else(|| inconsistent("an account that is not there"))
+}
+
+fn in_order<T: Ord>(mut values: impl Iterator<Item = T>) -> bool {
+    let Some(mut last) = values.next() else {
+        return true;
+    };
+    values.all(|value| {
+        let rises = last < value;
+        last = value;
+        rises
+    })
+}
+
+fn require(holds: bool, what: &str) -> Result<(), SnapshotError> {
+    if holds { Ok(()) } else { Err(inconsistent(what)) }
+}
+
+fn inconsistent(what: &str) -> SnapshotError {
+    SnapshotError::Inconsistent {
+        what: what.to_owned(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Writing the state down.
+
+use crate::book::Trading;
+use crate::engine::Engine;
+use crate::leases::Run;
+use crate::order::{Order, Part};
+use crate::risk::Account;
+use crate::roster::Island;
+use crate::snapshot::state::{
+    AccountState, AskState, BidState, BookState, ClientIdState, EndedIdState, IslandState, LeaseState,
+    OrderState, PartState, SessionState, State,
+};
+use domain::LeaseId;
+
+use crate::book::arena::Handle;
+
+pub(super) fn state(engine: &Engine) -> State {
+    State {
+        limits: engine.limits,
+        sequence: engine.sequence,
+        now: engine.now,
+        next_priority: engine.next_priority,
+        next_trade: engine.next_trade,
+        next_lease: engine.leases.next(),
+        regions: engine.regions.clone(),
+        books: engine
+            .books
+            .iter()
+            .map(|book| BookState {
+                specification: book.specification.clone(),
+                is_halted: book.trading == Trading::Halted,
+                classes: book.classes.iter().map(|(_, class)| class.eligibility).collect(),
+            })
+            .collect(),
+        accounts: engine
+            .accounts
+            .iter()
+            .map(|(handle, account)| account_state(engine, handle, account))
+            .collect(),
+        sessions: engine
+            .roster
+            .sessions()
+            .map(|(_, session)| SessionState {
+                id: session.id,
+                dead_man: session
+                    .dead_man
+                    .map(|dead_man| (dead_man.deadline, dead_man.armed_by)),
+                islands: session
+                    .islands
+                    .iter()
+                    .map(|island| engine.roster.islands[*island].id)
+                    .collect(),
+            })
+            .collect(),
+        islands: engine
+            .roster
+            .islands()
+            .map(|(_, island)| island_state(engine, island))
+            .collect(),
+        orders: engine
+            .order_handles
+            .values()
+            .map(|order| order_state(engine, &engine.orders[*order]))
+            .collect(),
+        leases: engine
+            .leases
+            .runs()
+            .map(|(first, run)| lease_state(engine, first, run))
+            .collect(),
+        ended_ids: engine
+            .client_ids
+            .ended()
+            .map(|ended| EndedIdState {
+                forget_at: ended.forget_at,
+                account: engine.accounts.get(ended.account).id,
+                client_order_id: ended.client_order_id,
+            })
+            .collect(),
+    }
+}
+
+fn account_state(engine: &Engine, handle: Handle, account: &Account) -> AccountState {
+    AccountState {
+        id: account.id,
+        available: account.power.available,
+        reserved: account.power.reserved,
+        transfers: account.transfers.iter().copied().collect(),
+        client_ids: engine
+            .client_ids
+            .of_account(handle)
+            .map(|(client_order_id, remembered)| ClientIdState {
+                client_order_id,
+                order: remembered.order,
+                fingerprint: remembered.fingerprint,
+            })
+            .collect(),
+    }
+}
+
+fn island_state(engine: &Engine, island: &Island) -> IslandState {
+    IslandState {
+        id: island.id,
+        owner: engine.accounts.get(island.owner).id,
+        region: island.region,
+        band: island.band,
+        slots: island.slots,
+        held: island.held.runs().collect(),
+        tiers: island
+            .tiers
+            .iter()
+            .map(|(instrument, tier)| (*instrument, *tier))
+            .collect(),
+    }
+}
+
+fn order_state(engine: &Engine, order: &Order) -> OrderState {
+    OrderState {
+        id: order.id,
+        account: engine.accounts.get(order.account).id,
+        client_order_id: order.client_order_id,
+        instrument: order.instrument,
+        price: order.price,
+        jobs: order.jobs,
+        filled: order.filled,
+        leaves: order.leaves,
+        time_in_force: order.time_in_force,
+        self_trade: order.self_trade,
+        priority: order.priority,
+        part: match &order.part {
+            Part::Bid(bid) => PartState::Bid(BidState {
+                session: engine.roster.sessions[bid.session].id,
+                units_max: bid.units_max,
+                class: bid.class,
+                latency_value: bid.latency_value,
+                reserved_per_job: bid.reserved_per_job,
+                special: bid.special.clone(),
+            }),
+            Part::Ask(ask) => PartState::Ask(AskState {
+                island: engine.roster.islands[ask.island].id,
+                post_only: ask.post_only,
+            }),
+        },
+    }
+}
+
+fn lease_state(engine: &Engine, first: LeaseId, run: &Run) -> LeaseState {
+    LeaseState {
+        first,
+        count: run.count,
+        job: run.job,
+        trade: run.trade,
+        epoch: run.epoch,
+        bid: run.bid,
+        account: engine.accounts.get(run.account).id,
+        session: run.session,
+        client_order_id: run.client_order_id,
+        island: run.island,
+        island_session: run.island_session,
+        owner: run.owner,
+        cell: run.cell,
+        price: run.price,
+        limit: run.limit,
+        units_max: run.units_max,
+        bid_liquidity: run.bid_liquidity,
+        reserved: run.reserved,
+        billed: run.billed,
+        checkpointed: run.checkpointed,
+        eligibility: run.eligibility,
+        latency_value: run.latency_value,
+        self_trade: run.self_trade,
+        special: run.special.clone(),
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine from the outside: scripts with their expected events, a naive engine to compare with, replays.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod scenario;
+
+mod price_time;
