@@ -1,6 +1,150 @@
 //! The consumer's door: one port that speaks gRPC and OpenAI-compatible HTTP.
 //!
-//! Owns who may come in (`auth`, `admission`), how a request becomes a bid with its payloads, how a job's events
-//! become an answer, and what every refusal is called on either wire (`errors`).
+//! Owns who may come in ([`auth`], [`admission`]), how a request becomes a bid with its payloads (`order`), how a job's
+//! events become an answer (`reports`), and what every refusal is called on either wire ([`errors`]).
 //!
 //! Deliberately absent: any decision about orders, leases or money.
+
+pub mod admission;
+pub mod auth;
+pub mod errors;
+mod grpc;
+mod http;
+mod openai;
+mod order;
+mod reports;
+mod server;
+mod stream;
+
+use std::sync::Arc;
+
+use ::http::HeaderMap;
+use domain::{Digest, Region, SessionId, ShardId, Timestamp};
+use service::secret::Secret;
+use tokio_util::task::TaskTracker;
+
+use crate::billing_client::BillingClient;
+use crate::buying_power::BuyingPower;
+use crate::config::GatewayLimits;
+use crate::identity::Identity;
+use crate::leasing::LeasingHandle;
+use crate::names::Names;
+use crate::registry::Registry;
+use crate::sequencer::SequencerHandle;
+
+pub use server::{Served, serve};
+
+use admission::Admission;
+use auth::{Keys, bearer};
+use errors::{OPERATOR_ONLY, Refusal, WRONG_KEY_SCOPE};
+
+/// What the gateway works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The one way into the engine.
+    pub sequencer: SequencerHandle,
+    /// The jobs in flight.
+    pub leasing: LeasingHandle,
+    /// The models.
+    pub registry: Registry,
+    /// What the engine's ids are called.
+    pub names: Arc<Names>,
+    /// Balances.
+    pub billing: BillingClient,
+    /// Top-ups.
+    pub buying_power: BuyingPower,
+    /// Who calls.
+    pub keys: Arc<Keys>,
+    /// The session that this gateway's bids belong to.
+    pub session: SessionId,
+    /// The engine behind it.
+    pub shard: ShardId,
+    /// Where the exchange stands.
+    pub home: Region,
+    /// What an operator proves himself with.
+    pub operator_token: Option<Secret>,
+    /// What is bounded.
+    pub limits: GatewayLimits,
+}
+
+/// The consumer's door. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    operator: Option<Digest>,
+    admission: Admission,
+    /// Tasks that carry a stream to its client.
+    streams: TaskTracker,
+    started: Timestamp,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+impl Gateway {
+    /// A gateway that works with these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let limits = parts.limits;
+        let operator = parts.operator_token.as_ref().map(digest_of);
+        Self(Arc::new(Inner {
+            parts,
+            operator,
+            admission: Admission::new(limits.jobs_per_account_max, limits.jobs_max),
+            streams: TaskTracker::new(),
+            started: now(),
+        }))
+    }
+
+    /// Who is let in for how much.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// Every route of the port but those of others' services.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.clone())
+    }
+
+    /// When it began, in seconds since the Unix epoch.
+    fn started_at(&self) -> u64 {
+        self.0.started.as_micros().div_euclid(1_000_000)
+    }
+
+    /// Whose key came with the request, if it may be used for buying.
+    async fn consumer(&self, headers: &HeaderMap) -> Result<Identity, Refusal> {
+        let caller = self.keys.identify(bearer(headers)?).await?;
+        if !caller.scope.may_buy() {
+            return Err(WRONG_KEY_SCOPE.because("this key is for enrolling Islands; use one that may buy"));
+        }
+        Ok(caller)
+    }
+
+    /// Whether the request proves to be an operator's.
+    fn operator(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let refused = || OPERATOR_ONLY.because("this is for the operator: send his token as the bearer");
+        let given = Secret::new(bearer(headers)?);
+        // Digests are compared, so the time it takes tells nothing about the token.
+        if self.0.operator == Some(digest_of(&given)) {
+            return Ok(());
+        }
+        Err(refused())
+    }
+}
+
+fn digest_of(secret: &Secret) -> Digest {
+    Digest::of(secret.expose().as_bytes())
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(service::clock::unix_micros())
+}

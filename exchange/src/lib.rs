@@ -1,5 +1,6 @@
 //! The exchange: gateway, sequencer, journal, dispatch, market data.
 
+mod backoff;
 pub mod billing_client;
 pub mod buying_power;
 pub mod config;

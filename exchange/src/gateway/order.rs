@@ -1,0 +1,406 @@
+//! From a request to a bid on the book: tokenise, work out the units, find the buying power, place it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{ClientOrderId, Instrument, InstrumentId, Jobs, Task, TimeInForce, TokenCount, Units};
+use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
+use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
+use sha2::{Digest, Sha256};
+
+use super::admission::Admitted;
+use super::errors::{
+    ACCOUNT_SUSPENDED, Alternative, BILLING_UNAVAILABLE, CONTEXT_LENGTH_EXCEEDED, EMPTY_PROMPT,
+    INSUFFICIENT_CREDITS, INTERNAL, INVALID_ARGUMENT, MODEL_NOT_FOUND, PROMPT_REFUSED, Refusal, STOPPING,
+    TOO_MANY_JOBS, UNSUPPORTED_PARAMETER, of_reject,
+};
+use super::reports::Reports;
+use super::{Gateway, now};
+use crate::buying_power::EnsureError;
+use crate::identity::Identity;
+use crate::leasing::{JobEvent, JobEvents, JobPayload, JobSubmission, Sampling};
+use crate::registry::{ChatMessage, PromptError, Role, StopStrings};
+
+/// Tokens of an answer that names no bound: a long paragraph or two.
+pub(super) const MAX_TOKENS_DEFAULT: u32 = 512;
+
+/// How long a chat bid waits that does not say: the longest that a person waits gladly.
+pub(super) const WAIT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Top-ups for one bid. One is the rule; a second and a third are for other bids of the same account that spend what
+/// the one before brought.
+const TOP_UPS_MAX: u32 = 3;
+
+/// A bid that was accepted, and its reports to come.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// What the engine took in.
+    pub(super) accepted: BidAccepted,
+    /// What it is called outside.
+    pub(super) client_order_id: String,
+    /// The terms in force.
+    pub(super) terms: BidTerms,
+    /// Tokens of each job's prompt.
+    pub(super) prompt_tokens: Vec<TokenCount>,
+    /// What becomes of it.
+    pub(super) reports: Reports,
+}
+
+/// What came of a bid.
+#[derive(Debug)]
+pub(super) enum Submitted {
+    /// It is on the book.
+    Placed(Box<Placed>),
+    /// It was placed before: what became of it follows, without text.
+    Repeated {
+        /// The order that it is.
+        order: domain::OrderId,
+        /// What it is called outside.
+        client_order_id: String,
+        /// What became of it.
+        reports: Reports,
+    },
+}
+
+struct Prepared {
+    payloads: Vec<JobPayload>,
+    stops: Vec<StopStrings>,
+    units_max: Units,
+}
+
+impl Gateway {
+    /// What a request is read against.
+    pub(super) fn market(&self) -> Market<'_> {
+        Market {
+            regions: self.names.regions(),
+            home: self.home,
+            now: now(),
+        }
+    }
+
+    /// The instrument of a model's id.
+    pub(super) fn instrument(&self, model: &str) -> Result<(InstrumentId, &Instrument), Refusal> {
+        let found = self
+            .registry
+            .find(model)
+            .and_then(|id| Some((id, self.registry.instrument(id)?)));
+        found.ok_or_else(|| {
+            let models: Vec<&str> = self
+                .registry
+                .models()
+                .map(|(_, known)| known.model.as_str())
+                .collect();
+            let model: String = model.chars().take(64).collect();
+            MODEL_NOT_FOUND
+                .because(format!(
+                    "there is no model `{model}` here; there are: {}",
+                    models.join(", ")
+                ))
+                .at("model")
+        })
+    }
+
+    /// Places a bid with its jobs. Dropping what it returns cancels what is left of them.
+    pub(super) async fn submit(&self, caller: Identity, request: JobRequest) -> Result<Submitted, Refusal> {
+        let (instrument, specification) = self.instrument(&request.model)?;
+        if specification.task != Task::Chat {
+            return Err(UNSUPPORTED_PARAMETER
+                .because("this model does not chat")
+                .at("model"));
+        }
+        let jobs = u32::try_from(request.inputs.len()).unwrap_or(u32::MAX);
+        let admitted = self.admission().enter(caller.account, jobs)?;
+        self.buying_power.check(caller.account).map_err(of_ensure)?;
+        let JobRequest {
+            client_order_id,
+            inputs,
+            mut terms,
+            ..
+        } = request;
+        let prepared = self.prepare(instrument, inputs).await?;
+        let (client_order_id, shown_id) = name_order(client_order_id)?;
+        let time_in_force = terms
+            .time_in_force
+            .unwrap_or_else(|| TimeInForce::Gtd(now().after(WAIT_DEFAULT)));
+        terms.time_in_force = Some(time_in_force);
+        let bid = PlaceBid {
+            account: caller.account,
+            session: self.session,
+            client_order_id,
+            instrument,
+            limit: terms.limit.map_or(BidLimit::Protection, BidLimit::At),
+            jobs: Jobs::new(jobs),
+            units_max: prepared.units_max,
+            eligibility: terms.eligibility,
+            latency_value: terms.latency_value,
+            excluded: terms.excluded.clone(),
+            time_in_force,
+            self_trade: terms.self_trade,
+        };
+        let prompt_tokens = prepared
+            .payloads
+            .iter()
+            .map(|payload| tokens_of(&payload.prompt_ids))
+            .collect();
+        let (first, events) = self
+            .place(JobSubmission {
+                bid,
+                payloads: prepared.payloads,
+            })
+            .await?;
+        let reports = |admitted: Admitted, stops| Reports::new(self, instrument, events, stops, admitted);
+        match first {
+            First::Accepted(accepted) => {
+                terms.limit = Some(accepted.limit);
+                Ok(Submitted::Placed(Box::new(Placed {
+                    accepted,
+                    client_order_id: shown_id,
+                    terms,
+                    prompt_tokens,
+                    reports: reports(admitted, prepared.stops),
+                })))
+            }
+            First::Repeated(order) => Ok(Submitted::Repeated {
+                order,
+                client_order_id: shown_id,
+                reports: reports(admitted, prepared.stops),
+            }),
+        }
+    }
+
+    /// Places the bid, topping up the account's buying power if it is that which is missing.
+    async fn place(&self, submission: JobSubmission) -> Result<(First, JobEvents), Refusal> {
+        let account = submission.bid.account;
+        let mut top_ups = 0;
+        loop {
+            let mut events = self
+                .leasing
+                .submit(submission.clone())
+                .await
+                .map_err(|error| STOPPING.because(error.to_string()))?;
+            let rejected = match events.next().await {
+                Some(JobEvent::Accepted(accepted)) => return Ok((First::Accepted(accepted), events)),
+                Some(JobEvent::Repeated { order }) => return Ok((First::Repeated(order), events)),
+                Some(JobEvent::Rejected(rejected)) => rejected,
+                Some(other) => {
+                    tracing::error!(?other, "an order began with another event than its acceptance");
+                    return Err(INTERNAL.because("the order began out of order; nothing is charged"));
+                }
+                None => return Err(STOPPING.because("the exchange is stopping")),
+            };
+            if rejected.reason != RejectReason::InsufficientBuyingPower || top_ups == TOP_UPS_MAX {
+                return Err(self.rejection(&rejected));
+            }
+            top_ups += 1;
+            self.buying_power
+                .ensure(account, rejected.shortfall)
+                .await
+                .map_err(of_ensure)?;
+        }
+    }
+
+    /// What the engine refused, with what would have been possible.
+    pub(super) fn rejection(&self, rejected: &Rejected) -> Refusal {
+        let (kind, meaning) = of_reject(rejected.reason);
+        let Some(alternative) = rejected.alternative else {
+            return kind.because(meaning);
+        };
+        let alternative = Alternative {
+            region: self
+                .names
+                .region(alternative.cell.region)
+                .unwrap_or("?")
+                .to_owned(),
+            tier: alternative.cell.tier,
+            band: alternative.cell.band,
+            price: alternative.price,
+        };
+        let Alternative {
+            region,
+            tier,
+            band,
+            price,
+        } = &alternative;
+        kind.because(format!(
+            "{meaning}; the nearest that quotes is region {region}, tier {tier}, karma band {band}, at {price} credits \
+             per 1,000 units"
+        ))
+        .instead(alternative)
+    }
+
+    /// Prompts to token ids, off the threads that serve others.
+    async fn prepare(&self, instrument: InstrumentId, inputs: Vec<JobInput>) -> Result<Prepared, Refusal> {
+        let registry = self.registry.clone();
+        let weight = registry
+            .instrument(instrument)
+            .map(|specification| specification.input_weight)
+            .unwrap_or(domain::InputWeight::DEFAULT);
+        let work = move || {
+            let mut prepared = Prepared {
+                payloads: Vec::new(),
+                stops: Vec::new(),
+                units_max: Units::ZERO,
+            };
+            for (index, input) in inputs.into_iter().enumerate() {
+                let field = format!("inputs[{index}]");
+                let (payload, stops) = payload(&registry, instrument, &field, input)?;
+                let units = weight.units_of_job(tokens_of(&payload.prompt_ids), payload.max_tokens);
+                prepared.units_max = prepared.units_max.max(units);
+                prepared.payloads.push(payload);
+                prepared.stops.push(stops);
+            }
+            Ok(prepared)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| INTERNAL.because("the prompt could not be tokenised"))?
+    }
+}
+
+enum First {
+    Accepted(BidAccepted),
+    Repeated(domain::OrderId),
+}
+
+fn payload(
+    registry: &crate::registry::Registry,
+    instrument: InstrumentId,
+    field: &str,
+    input: JobInput,
+) -> Result<(JobPayload, StopStrings), Refusal> {
+    let messages: Vec<ChatMessage> = input
+        .turns
+        .into_iter()
+        .map(|turn| ChatMessage {
+            role: match turn.speaker {
+                Speaker::System => Role::System,
+                Speaker::User => Role::User,
+                Speaker::Assistant => Role::Assistant,
+            },
+            content: turn.content,
+        })
+        .collect();
+    let prompt = registry
+        .prompt(instrument, &messages)
+        .map_err(|error| of_prompt(&error).at(format!("{field}.messages")))?;
+    let room = prompt.room.get();
+    let max_tokens = match input.max_tokens {
+        Some(asked) if asked > room => {
+            let read = prompt.ids.len();
+            return Err(CONTEXT_LENGTH_EXCEEDED
+                .because(format!(
+                    "{asked} tokens of answer do not fit: the prompt has {read} and the model's context leaves {room}"
+                ))
+                .at(format!("{field}.max_tokens")));
+        }
+        Some(asked) => asked,
+        None => room.min(MAX_TOKENS_DEFAULT),
+    };
+    let stops = StopStrings::new(input.stop).map_err(|error| {
+        INVALID_ARGUMENT
+            .because(error.to_string())
+            .at(format!("{field}.stop"))
+    })?;
+    let seed = match input.seed {
+        Some(seed) => seed,
+        None => random_u64()?,
+    };
+    let payload = JobPayload {
+        prompt_ids: prompt.ids,
+        max_tokens: TokenCount::new(max_tokens),
+        sampling: Sampling {
+            temperature: input.temperature,
+            top_p: input.top_p,
+            top_k: 0,
+            seed,
+        },
+        stop_ids: registry.stop_ids(instrument),
+    };
+    Ok((payload, stops))
+}
+
+fn tokens_of(ids: &Arc<[u32]>) -> TokenCount {
+    TokenCount::new(u32::try_from(ids.len()).unwrap_or(u32::MAX))
+}
+
+/// The client's name for an order as sixteen bytes, and as he wrote it: a UUID as it is, any other text by its
+/// SHA-256, nothing at random.
+fn name_order(text: Option<String>) -> Result<(ClientOrderId, String), Refusal> {
+    let Some(text) = text else {
+        let id = ClientOrderId::new(u128::from(random_u64()?) << 64 | u128::from(random_u64()?));
+        return Ok((id, id.to_string()));
+    };
+    let id = uuid(&text).unwrap_or_else(|| {
+        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        u128::from_be_bytes(half)
+    });
+    Ok((ClientOrderId::new(id), text))
+}
+
+/// The number of a UUID in its usual form of 8-4-4-4-12 digits.
+fn uuid(text: &str) -> Option<u128> {
+    let bytes = text.as_bytes();
+    let dash_places = [8, 13, 18, 23];
+    let shaped = bytes.len() == 36
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| match dash_places.contains(&at) {
+                true => *byte == b'-',
+                false => byte.is_ascii_hexdigit(),
+            });
+    shaped.then(|| u128::from_str_radix(&text.replace('-', ""), 16).ok())?
+}
+
+pub(super) fn random_u64() -> Result<u64, Refusal> {
+    getrandom::u64().map_err(|_| INTERNAL.because("the machine gives no random numbers"))
+}
+
+fn of_prompt(error: &PromptError) -> Refusal {
+    let kind = match error {
+        PromptError::UnknownInstrument { .. } => MODEL_NOT_FOUND,
+        PromptError::Empty => EMPTY_PROMPT,
+        PromptError::TooLong { .. } => CONTEXT_LENGTH_EXCEEDED,
+        PromptError::Refused { .. } => PROMPT_REFUSED,
+        PromptError::Broken { .. } => {
+            tracing::error!(%error, "a prompt could not be made");
+            INTERNAL
+        }
+    };
+    kind.because(error.to_string())
+}
+
+fn of_ensure(error: EnsureError) -> Refusal {
+    match error {
+        EnsureError::NoCredits { needed } => INSUFFICIENT_CREDITS.because(format!(
+            "not enough credits: {needed} more are needed to cover the limit, all units and the fee; lower the limit or \
+             max_tokens, or add credits (virtual, no cash value)"
+        )),
+        EnsureError::Suspended => ACCOUNT_SUSPENDED.because(error.to_string()),
+        EnsureError::Busy => TOO_MANY_JOBS.because(error.to_string()),
+        EnsureError::Billing(source) => {
+            tracing::warn!(error = %source, "credits could not be reserved");
+            BILLING_UNAVAILABLE.because("credits cannot be reserved at the moment; nothing was done, try again")
+        }
+        EnsureError::Closed(closed) => STOPPING.because(closed.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_named_by_its_uuid_by_its_digest_or_at_random() {
+        let named = |text: &str| name_order(Some(text.into())).unwrap();
+        let (id, shown) = named("67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert_eq!(id.get(), 0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
+        assert_eq!(shown, "67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert_eq!(named("mine").0, named("mine").0);
+        assert_ne!(named("mine").0, named("thine").0);
+        assert_ne!(named("67e55044-10b1-426f-9247-bb680e5fe0cg").0, id);
+        assert_ne!(name_order(None).unwrap().0, name_order(None).unwrap().0);
+    }
+}
