@@ -52,6 +52,9 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 /// How long jobs that run may go on after the exchange was told to stop: about the longest answer of a small model.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A configuration file with every key and its default, for people to start from.
+pub const SAMPLE: &str = include_str!("config/sample.toml");
+
 /// How an exchange is to run.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -1,4 +1,7 @@
 //! The exchange: gateway, sequencer, journal, dispatch, market data.
+//!
+//! [`start`] wires the parts and serves them on one port; [`run`] does so until it is told to stop. Facts flow one way:
+//! gateway → sequencer → engine → reports, market data and leasing → receipts → outbox → billing.
 
 mod backoff;
 pub mod billing_client;
@@ -11,4 +14,7 @@ pub mod leasing;
 pub mod market_data;
 pub mod names;
 pub mod registry;
+mod running;
 pub mod sequencer;
+
+pub use running::{Running, run, start};

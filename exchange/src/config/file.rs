@@ -262,6 +262,23 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_names_every_key_with_its_default() {
+        let sample = read_text(crate::config::SAMPLE).unwrap();
+        let defaults = read_text("[billing]\ntoken = '…'").unwrap();
+        assert_eq!(format!("{sample:?}"), format!("{defaults:?}"));
+        let commented = crate::config::SAMPLE
+            .replace("# models", "models")
+            .replace("# operator", "operator");
+        let all = commented
+            .replace("# [regions]", "[regions]")
+            .replace("# codes", "codes")
+            .replace("# round", "round");
+        let all = read_text(&all).unwrap();
+        assert_eq!(all.regions.to_string(), "eu-west, us-east");
+        assert!(all.operator_token.is_some() && all.models != Models::Installed);
+    }
+
+    #[test]
     fn every_mistake_is_reported_in_one_go() {
         let mistakes = read_text(
             "listen = 'here'\nregion = 'moon'\nmodels = []\nlisten_on = 1\noperator_token = 'a b'\n\

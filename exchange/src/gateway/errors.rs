@@ -241,3 +241,114 @@ pub const fn of_failure(failure: LeaseFailure) -> &'static str {
         LeaseFailure::Misbehaved => "MISBEHAVED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// Every variant of an enum without fields: the journal's format numbers them from 0.
+    fn variants<T: DeserializeOwned>() -> Vec<T> {
+        (0..128u8)
+            .map_while(|number| postcard::from_bytes(&[number]).ok())
+            .collect()
+    }
+
+    fn page(code: &str) -> std::path::PathBuf {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        root.join("../docs/errors").join(format!("{code}.md"))
+    }
+
+    #[test]
+    fn every_code_has_a_page_that_says_what_to_do() {
+        let failures = [
+            LeaseFailure::NotAcknowledged,
+            LeaseFailure::NoFirstToken,
+            LeaseFailure::Stalled,
+            LeaseFailure::Overran,
+            LeaseFailure::SessionLost,
+            LeaseFailure::Refused,
+            LeaseFailure::BadReceipt,
+            LeaseFailure::Misbehaved,
+        ];
+        let codes = KINDS.iter().map(|kind| kind.code).chain(failures.map(of_failure));
+        for code in codes {
+            let text = std::fs::read_to_string(page(code)).unwrap_or_default();
+            assert!(
+                text.starts_with(&format!("# {code}\n")),
+                "docs/errors/{code}.md is missing"
+            );
+            assert!(
+                text.contains("**What to do.**"),
+                "docs/errors/{code}.md does not help"
+            );
+        }
+    }
+
+    #[test]
+    fn the_engine_s_refusals_keep_their_codes_but_the_one_about_money() {
+        let reasons: Vec<RejectReason> = variants();
+        assert!(reasons.len() >= 28, "{}", reasons.len());
+        for reason in reasons {
+            let code = of_reject(reason).0.code;
+            if reason == RejectReason::InsufficientBuyingPower {
+                assert_eq!(code, "INSUFFICIENT_CREDITS");
+            } else {
+                assert_eq!(code, reason.code());
+            }
+        }
+        assert!(variants::<EndReason>().len() >= 7);
+    }
+
+    #[test]
+    fn what_must_not_be_bid_again_is_not_what_clients_retry() {
+        for kind in KINDS {
+            let retried_by_status = matches!(kind.http, 408 | 409 | 429 | 500..);
+            match kind.retry {
+                Retry::Yes => assert!(retried_by_status, "{}", kind.code),
+                // Broken answers are the server's fault, and only the header can say that they cost something.
+                Retry::No if matches!(kind.http, 500 | 502) => {}
+                Retry::No => assert!(!retried_by_status, "{}", kind.code),
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let mut codes: Vec<&str> = KINDS.iter().map(|kind| kind.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), KINDS.len());
+    }
+
+    #[test]
+    fn a_status_carries_code_field_retry_and_alternative() {
+        let alternative = Alternative {
+            region: "us-east".to_owned(),
+            tier: Tier::Laptop,
+            band: KarmaBand::C,
+            price: Price::MIN,
+        };
+        let status = UNSERVABLE.because("nobody").instead(alternative).into_status();
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("UNSERVABLE", ERROR_DOMAIN)
+        );
+        assert_eq!(info.metadata["alternative_price"], "1000");
+        assert!(status.get_details_retry_info().is_none());
+        let status = INVALID_ARGUMENT
+            .because("is wrong")
+            .at("terms.limit")
+            .into_status();
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "terms.limit");
+        assert!(
+            STOPPING
+                .because("x")
+                .into_status()
+                .get_details_retry_info()
+                .is_some()
+        );
+    }
+}
