@@ -4,7 +4,7 @@
 //! and what the rest may be billed never exceed an unbroken run at the limit, fees included, for both round down.
 
 use arrayvec::ArrayVec;
-use domain::{Jobs, OrderId, TimeInForce, Units};
+use domain::{Jobs, OrderId, Units};
 
 use crate::book::arena::Handle;
 use crate::crossing::{BidTaker, Wish};
@@ -95,7 +95,7 @@ impl Engine {
         order
     }
 
-    /// Matches the bid of a failover. One that nobody who quotes could ever fill ends at once; so does one that
+    /// Matches the bid of a failover; of one job, so fill-or-kill is immediate-or-cancel. One that nobody who quotes could ever fill ends at once; so does one that
     /// finds no room to rest, for a job under way is never refused.
     fn match_resumed(&mut self, handle: Handle, events: &mut Vec<Event>) {
         let mut plan = std::mem::take(&mut self.plan);
@@ -115,11 +115,7 @@ impl Engine {
         };
         if self.is_servable(&taker.wish) {
             self.plan_bid(&taker, &mut plan);
-            if order.time_in_force == TimeInForce::Fok && plan.filled().is_zero() {
-                self.end_order(handle, EndReason::Immediate, events);
-            } else {
-                self.carry_bid(handle, &plan, events);
-            }
+            self.carry_bid(handle, &plan, events);
         } else {
             self.end_order(handle, EndReason::NotQuotable, events);
         }
