@@ -1,0 +1,304 @@
+//! The asks of one session: at most one a model, posted once its tier is assigned, renewed when it is
+//! filled or ends, and priced anew when the load has moved the price.
+
+use std::time::Duration;
+
+use domain::{OrderId, Price, SessionId, Tier, Timestamp};
+
+use super::backoff::{Backoff, BackoffRule};
+use crate::effect::{AskReport, AskStatus, Effect, Notice, Outgoing};
+use crate::limits::{ASK_ANSWER_WITHIN, ASK_RETRY_FIRST, ASK_RETRY_MAX};
+use crate::pricing::PricingRule;
+
+/// How asks are made.
+#[derive(Clone, Debug)]
+pub struct AskRule {
+    /// The price.
+    pub pricing: PricingRule,
+    /// Jobs an ask offers.
+    pub jobs: u32,
+    /// The least time between two prices of one model.
+    pub reprice_after: Duration,
+}
+
+/// What asks depend on at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    pub(super) session: SessionId,
+    pub(super) busy: u32,
+    pub(super) now: Timestamp,
+}
+
+/// One model's ask, for the status.
+#[derive(Clone, Debug)]
+pub(super) struct AskView<'a> {
+    pub(super) model: &'a str,
+    pub(super) tier: Option<Tier>,
+    pub(super) resting: Option<(OrderId, Price, u32)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Asks {
+    rule: AskRule,
+    quotes: Vec<Quote>,
+    /// Names the next ask; a session's asks never share a name.
+    posted: u64,
+}
+
+#[derive(Debug)]
+struct Quote {
+    model: String,
+    tier: Option<Tier>,
+    state: State,
+    retry: Backoff,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Absent { not_before: Timestamp },
+    Posted { ask: Ask, answer_by: Timestamp },
+    Resting { ask: Ask, order: OrderId, leaves: u32 },
+    Cancelling { ask: Ask, answer_by: Timestamp },
+}
+
+#[derive(Clone, Debug)]
+struct Ask {
+    client_order_id: String,
+    price: Price,
+    posted_at: Timestamp,
+}
+
+impl Asks {
+    pub(super) fn new(rule: AskRule, models: impl Iterator<Item = String>, seed: u64) -> Self {
+        let retry = BackoffRule {
+            first: ASK_RETRY_FIRST,
+            longest: ASK_RETRY_MAX,
+        };
+        let quotes = models.zip(seed..).map(|(model, seed)| Quote {
+            model,
+            tier: None,
+            state: State::Absent {
+                not_before: Timestamp::ZERO,
+            },
+            retry: Backoff::new(retry, seed),
+        });
+        Self {
+            rule,
+            quotes: quotes.collect(),
+            posted: 0,
+        }
+    }
+
+    /// The session is gone, and its asks with it.
+    pub(super) fn forget(&mut self) {
+        for quote in &mut self.quotes {
+            quote.tier = None;
+            quote.state = State::Absent {
+                not_before: Timestamp::ZERO,
+            };
+            quote.retry.reset();
+        }
+    }
+
+    /// Notes a model's tier; false if the model is not one of this Island's.
+    pub(super) fn assign(&mut self, model: &str, tier: Option<Tier>) -> bool {
+        let Some(quote) = self.quotes.iter_mut().find(|quote| quote.model == model) else {
+            return false;
+        };
+        quote.tier = tier;
+        true
+    }
+
+    /// Takes a report; `None` if it is about no ask of this session.
+    pub(super) fn report(&mut self, report: AskReport, now: Timestamp) -> Option<Notice> {
+        let name = &report.client_order_id;
+        let quote = self
+            .quotes
+            .iter_mut()
+            .find(|quote| quote.ask().is_some_and(|ask| ask.client_order_id == *name))?;
+        quote.report(report.status, now)
+    }
+
+    /// Posts, cancels and repeats what is due.
+    pub(super) fn advance(&mut self, at: Circumstances, effects: &mut impl FnMut(Effect)) {
+        for quote in &mut self.quotes {
+            let price = self.rule.pricing.price(&quote.model, at.busy);
+            let client_order_id = format!("{}-{}", at.session, self.posted);
+            if quote.post(client_order_id, price, at.now) {
+                self.posted = self.posted.saturating_add(1);
+            } else {
+                let stale = price != quote.ask().map_or(price, |ask| ask.price);
+                quote.cancel(stale, self.rule.reprice_after, at.now, effects);
+                quote.give_up_waiting(at.now);
+            }
+            quote.send(self.rule.jobs, at.now, effects);
+        }
+    }
+
+    /// When [`Asks::advance`] has something to do without another input.
+    pub(super) fn next_deadline(&self, busy: u32) -> Option<Timestamp> {
+        let deadlines = self.quotes.iter().filter_map(|quote| match &quote.state {
+            State::Absent { not_before } => quote.tier.map(|_| *not_before),
+            State::Posted { answer_by, .. } | State::Cancelling { answer_by, .. } => Some(*answer_by),
+            State::Resting { ask, .. } => {
+                let stale = ask.price != self.rule.pricing.price(&quote.model, busy);
+                stale.then(|| ask.posted_at.after(self.rule.reprice_after))
+            }
+        });
+        deadlines.min()
+    }
+
+    pub(super) fn views(&self) -> impl Iterator<Item = AskView<'_>> {
+        self.quotes.iter().map(|quote| AskView {
+            model: &quote.model,
+            tier: quote.tier,
+            resting: match &quote.state {
+                State::Resting { ask, order, leaves } => Some((*order, ask.price, *leaves)),
+                State::Absent { .. } | State::Posted { .. } | State::Cancelling { .. } => None,
+            },
+        })
+    }
+}
+
+impl Quote {
+    fn ask(&self) -> Option<&Ask> {
+        match &self.state {
+            State::Absent { .. } => None,
+            State::Posted { ask, .. } | State::Resting { ask, .. } | State::Cancelling { ask, .. } => {
+                Some(ask)
+            }
+        }
+    }
+
+    fn report(&mut self, status: AskStatus, now: Timestamp) -> Option<Notice> {
+        let model = self.model.clone();
+        let was_cancelling = matches!(self.state, State::Cancelling { .. });
+        match status {
+            AskStatus::Live { leaves: 0, .. } => {
+                self.retry.reset();
+                self.state = State::Absent { not_before: now };
+                Some(Notice::AskFilled { model })
+            }
+            AskStatus::Live { order, leaves } => {
+                self.retry.reset();
+                let was_resting = matches!(self.state, State::Resting { .. });
+                let ask = self.ask()?.clone();
+                let price = ask.price;
+                if !was_cancelling {
+                    self.state = State::Resting { ask, order, leaves };
+                }
+                (!was_resting && !was_cancelling).then_some(Notice::AskRests {
+                    model,
+                    order,
+                    price,
+                    leaves,
+                })
+            }
+            AskStatus::Ended { .. } | AskStatus::Rejected { .. } if was_cancelling => {
+                // What ended it matters little: it was not wanted, and it is gone.
+                self.state = State::Absent { not_before: now };
+                None
+            }
+            AskStatus::Ended { code } => {
+                let retry_in = self.retry_from(now);
+                Some(Notice::AskEnded {
+                    model,
+                    code,
+                    retry_in,
+                })
+            }
+            AskStatus::Rejected { code } => {
+                let retry_in = self.retry_from(now);
+                Some(Notice::AskRefused {
+                    model,
+                    advice: advice(&code),
+                    code,
+                    retry_in,
+                })
+            }
+        }
+    }
+
+    fn retry_from(&mut self, now: Timestamp) -> Duration {
+        let retry_in = self.retry.fail();
+        self.state = State::Absent {
+            not_before: now.after(retry_in),
+        };
+        retry_in
+    }
+
+    /// Names a new ask if one is due; it is sent by [`Quote::send`].
+    fn post(&mut self, client_order_id: String, price: Price, now: Timestamp) -> bool {
+        let is_due = matches!(self.state, State::Absent { not_before } if not_before <= now);
+        if self.tier.is_none() || !is_due {
+            return false;
+        }
+        let ask = Ask {
+            client_order_id,
+            price,
+            posted_at: now,
+        };
+        self.state = State::Posted { ask, answer_by: now };
+        true
+    }
+
+    /// Sends an ask that is new or went unanswered: the name is the same, so it stands once.
+    fn send(&mut self, jobs: u32, now: Timestamp, effects: &mut impl FnMut(Effect)) {
+        let State::Posted { ask, answer_by } = &mut self.state else {
+            return;
+        };
+        if *answer_by > now {
+            return;
+        }
+        *answer_by = now.after(ASK_ANSWER_WITHIN);
+        effects(Effect::Send(Outgoing::PostAsk {
+            client_order_id: ask.client_order_id.clone(),
+            model: self.model.clone(),
+            price: ask.price,
+            jobs,
+        }));
+    }
+
+    /// Cancels an ask whose tier was taken away or whose price is stale.
+    fn cancel(
+        &mut self,
+        stale: bool,
+        reprice_after: Duration,
+        now: Timestamp,
+        effects: &mut impl FnMut(Effect),
+    ) {
+        let State::Resting { ask, order, .. } = &self.state else {
+            return;
+        };
+        let reprice = stale && ask.posted_at.after(reprice_after) <= now;
+        if self.tier.is_some() && !reprice {
+            return;
+        }
+        effects(Effect::Send(Outgoing::CancelAsk { order: *order }));
+        self.state = State::Cancelling {
+            ask: ask.clone(),
+            answer_by: now.after(ASK_ANSWER_WITHIN),
+        };
+    }
+
+    /// A cancellation that went unanswered found nothing to cancel.
+    fn give_up_waiting(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Cancelling { answer_by, .. } if answer_by <= now) {
+            self.state = State::Absent { not_before: now };
+        }
+    }
+}
+
+/// What the owner can do about a refusal.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "NOT_QUOTABLE" => "the exchange has not assigned a tier; the next canary job decides",
+        "UNKNOWN_INSTRUMENT" => "the exchange does not list this model; remove it from `models`",
+        "UNKNOWN_REGION" | "NO_REGION" => "the exchange does not know this region; correct `region`",
+        "INVALID_QUANTITY" => "correct `pricing.jobs_per_ask`",
+        "TOO_MANY_ORDERS" => "this account has too many orders; cancel some",
+        "HALTED" => "the market is halted; wait",
+        "DUPLICATE_CLIENT_ORDER_ID" => "another machine may be using this Island's data folder",
+        _ => "wait; if it stays, report the code",
+    }
+}
