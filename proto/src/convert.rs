@@ -2,6 +2,7 @@
 //!
 //! Out of the domain nothing fails; into it everything is checked here once, and nowhere behind.
 
+pub mod agent;
 pub mod billing;
 mod error;
 mod exchange;
