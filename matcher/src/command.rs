@@ -37,7 +37,8 @@ pub enum Command {
     Fund(Fund),
     /// Takes back buying power that no order has reserved, before billing returns it.
     Defund(Defund),
-    /// Puts an Island's profile in force under a session, replacing the one before.
+    /// Puts an Island's profile in force under a session. Nothing of an earlier session remains: all slots are free,
+    /// and no tier is set until `SetTier`.
     JoinIsland(JoinIsland),
     /// Gives an Island its tier for an instrument, or takes it away. Its asks move cell and keep their sequence.
     SetTier(SetTier),
@@ -315,11 +316,11 @@ pub struct CloseLease {
 /// See [`Command::FailOver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailOver {
-    /// The lease that failed. Its Island is excluded from the new bid.
+    /// The lease that failed. Its Island is excluded from the new bid, beside those that the buyer named.
     pub lease: LeaseId,
     /// Work billed to the consumer in the segment that failed.
     pub units: Units,
-    /// The most work that is left to do.
+    /// The most work that is left to do: no more than the lease's units less those billed.
     pub units_max: Units,
     /// How long the new bid stays.
     pub time_in_force: TimeInForce,

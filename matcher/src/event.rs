@@ -1,4 +1,9 @@
 //! What the engine did. Events say everything that a projection downstream needs, so that none has to ask back.
+//!
+//! An order that was accepted ends exactly once: by the trade that leaves nothing of it, or by [`OrderEnded`]. A job
+//! that was traded ends exactly once, and its reservation goes back then: by [`LeaseEnded`] as closed or lost, or by
+//! the [`OrderEnded`] of a failover's bid, whose `resumes` names the job. [`LeaseEnd::FailedOver`] is no end of the
+//! job: the bid that follows it in the same command has inherited all that is left of the reservation.
 
 use domain::{
     AccountId, Bill, ClientOrderId, Credits, Eligibility, InstrumentId, IslandId, JobId, JobOutcome, Jobs,
@@ -111,7 +116,7 @@ pub enum Event {
         /// What is left of it.
         leaves: Jobs,
     },
-    /// A session's dead-man switch was set.
+    /// A session's dead-man switch was set, or fired and is off again.
     DeadManSet {
         /// The session.
         session: SessionId,
@@ -131,7 +136,8 @@ pub enum Event {
     AskDepth(AskDepth),
     /// Resting bids at a price in an eligibility class: absolute, 0 jobs when the level is gone.
     BidDepth(BidDepth),
-    /// A class of bids appeared; its number is used from now on.
+    /// A class of bids appeared; its number means this from now on. A number is given anew only while nothing rests
+    /// under it, after its last level was published as gone.
     ClassCreated(ClassDefinition),
     /// Matching stopped.
     Halted {
@@ -299,7 +305,8 @@ pub struct OrderEnded {
 pub enum EndReason {
     /// Its owner cancelled it.
     Cancelled,
-    /// It was immediate-or-cancel, and this was left.
+    /// It was immediate-or-cancel, and this was left. So ends a failover's bid, too, that finds no free class to rest
+    /// in: a job under way is never refused.
     Immediate,
     /// Its time ran out.
     Expired,
@@ -309,7 +316,7 @@ pub enum EndReason {
     DeadMan,
     /// Self-trade prevention.
     SelfTrade,
-    /// Its Island may no longer quote there.
+    /// Its Island may no longer quote there. For a failover's bid: nobody who quotes could ever fill it.
     NotQuotable,
 }
 
@@ -353,7 +360,7 @@ pub struct LeaseEnded {
     pub billed_before: RunningBill,
     /// For [`LeaseEnd::Lost`]: what the exchange owes the Island.
     pub compensation: Credits,
-    /// What went back from the reservation to buying power.
+    /// What went back from the reservation to buying power. Nothing when it failed over: the new bid inherits it.
     pub released: Credits,
 }
 

@@ -479,14 +479,12 @@ fn list(number: u32) -> Command {
 /// A table whose distances collide with prices: 50 ms at a latency value of 200 are one tick.
 fn table(random: &mut Random, count: usize) -> RegionTable {
     let codes = ["eu", "us", "ap", "sa"].map(str::to_owned)[..count].to_vec();
-    let mut rows = vec![vec![RoundTrip::from_millis(0); count]; count];
-    for a in 0..count {
-        for b in 0..a {
-            let round_trip = RoundTrip::from_millis(random.pick(&[50, 50, 100]));
-            rows[a][b] = round_trip;
-            rows[b][a] = round_trip;
-        }
-    }
+    // By the sum of the two indexes and the seed's choice, so that it is the same both ways.
+    let choices: Vec<u16> = (0..2 * count).map(|_| random.pick(&[50, 50, 100])).collect();
+    let round_trip = |a: usize, b: usize| RoundTrip::from_millis(if a == b { 0 } else { choices[a + b] });
+    let rows = (0..count)
+        .map(|a| (0..count).map(|b| round_trip(a, b)).collect())
+        .collect();
     RegionTable::new(codes, rows).unwrap()
 }
 

@@ -1,0 +1,169 @@
+//! Halting, and the uncross when matching resumes.
+
+use expect_test::expect;
+
+use crate::scenario::check;
+
+#[test]
+fn a_halt_lets_orders_rest_and_nothing_trade() {
+    check(
+        "island i eu desktop B
+         ask a i 1@10
+         ---
+         halt
+         bid b alice 1@12
+         ask c i 1@9
+         bid d bob 1@8 ioc
+         bid e bob 1@8 fok
+         ask f i 1@8 ioc
+         ask g i 1@8 post
+         cancel b
+         amend a 1",
+        expect![[r#"
+            0 halted
+            b accepted 1@12 reserves 12240
+            class 0 created
+              class 0 bid 12: 1
+            c accepted 1@9 in eu/desktop/B
+              eu/desktop/B ask 9: 1
+            refused HALTED
+            refused HALTED
+            refused HALTED
+            g accepted 1@8 in eu/desktop/B
+              eu/desktop/B ask 8: 1
+            b ended 1 cancelled
+              class 0 bid 12: 0
+            refused NOT_LESS
+        "#]],
+    );
+}
+
+#[test]
+fn a_resume_uncrosses_by_limit_then_sequence_at_the_asks_prices() {
+    check(
+        "island i eu desktop B
+         island j us desktop B
+         halt
+         ask a i 1@10
+         ask b j 1@9
+         ask c i 1@14
+         bid d alice 1@12
+         bid e bob 1@15 lv=2000
+         bid f carol 1@12
+         bid g dave 1@11
+         ---
+         resume",
+        expect![[r#"
+            0 resumed
+            a-e 1@10 bid takes, left 0-0, lease 1 epoch 0 from e#0
+            b-d 1@9 bid takes, left 0-0, lease 2 epoch 0 from d#0
+              eu/desktop/B ask 10: 0
+              us/desktop/B ask 9: 0
+              class 0 bid 12: 1
+              class 0 bid 15: 0
+        "#]],
+    );
+}
+
+#[test]
+fn an_uncross_obeys_the_bids_self_trade_mode() {
+    check(
+        "island i eu desktop B owner=alice
+         island j eu desktop B
+         halt
+         ask a i 1@10
+         ask b j 1@11
+         bid c alice 1@12 mode=oldest
+         ---
+         resume",
+        expect![[r#"
+            0 resumed
+            a ended 1 self-trade
+            b-c 1@11 bid takes, left 0-0, lease 1 epoch 0 from c#0
+              eu/desktop/B ask 10: 0
+              eu/desktop/B ask 11: 0
+              class 0 bid 12: 0
+        "#]],
+    );
+}
+
+#[test]
+fn an_uncross_counts_slots() {
+    check(
+        "island i eu desktop B slots=1
+         halt
+         ask a i 2@10
+         ask b i 2@11
+         bid c alice 2@12
+         bid d bob 1@12
+         ---
+         resume
+         release 1 i",
+        expect![[r#"
+            0 resumed
+            a-c 1@10 bid takes, left 1-1, lease 1 epoch 0 from c#0
+              eu/desktop/B ask 10: 0
+              eu/desktop/B ask 11: 0
+              class 0 bid 12: 2
+            i has 1 of 1 slots free
+            a-c 1@12 ask takes, left 0-0, lease 2 epoch 0 from c#1
+              class 0 bid 12: 1
+        "#]],
+    );
+}
+
+#[test]
+fn slots_that_come_back_during_a_halt_only_show() {
+    check(
+        "island i eu desktop B slots=1
+         ask a i 2@10
+         bid b alice 1@10
+         bid c alice 1@10
+         halt
+         ---
+         release 1 i
+         resume",
+        expect![[r#"
+            i has 1 of 1 slots free
+              eu/desktop/B ask 10: 1
+            0 resumed
+            a-c 1@10 bid takes, left 0-0, lease 2 epoch 0 from c#0
+              eu/desktop/B ask 10: 0
+              class 0 bid 10: 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_halt_stops_one_instrument_only() {
+    check(
+        "island i eu desktop B slots=1
+         ask a i 1@10
+         ask b i 1@10 in=n
+         halt
+         ---
+         bid c alice 1@10 in=n
+         bid d alice 1@10
+         release 1 i
+         resume
+         halt
+         halt",
+        expect![[r#"
+            c accepted 1@10 reserves 10200
+            b-c 1@10 bid takes, left 0-0, lease 1 epoch 0 from c#0
+              eu/desktop/B ask 10: 0
+              n/eu/desktop/B ask 10: 0
+            d accepted 1@10 reserves 10200
+            class 0 created
+              class 0 bid 10: 1
+            i has 1 of 1 slots free
+              eu/desktop/B ask 10: 1
+            0 resumed
+            a-d 1@10 bid takes, left 0-0, lease 2 epoch 0 from d#0
+              eu/desktop/B ask 10: 0
+              class 0 bid 10: 0
+            0 halted
+            0 halted
+        "#]],
+    );
+}
