@@ -23,11 +23,11 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use depth::{DepthBook, DepthError};
+pub use grpc::MarketDataApi;
 
 use crate::names::Names;
 use crate::sequencer::{SequencerClosed, SequencerHandle, Subscription};
 use feed::ModelBook;
-use grpc::MarketDataApi;
 use trades::Trades;
 
 /// Deltas that a reader may be behind before he gets a snapshot instead. A delta is a hundred bytes or so, held once
@@ -103,11 +103,14 @@ impl MarketData {
 
     /// The gRPC service.
     #[must_use]
-    pub fn service(
-        &self,
-    ) -> MarketDataServiceServer<impl proto::market_data::v1::market_data_service_server::MarketDataService>
-    {
-        MarketDataServiceServer::new(MarketDataApi::new(Arc::clone(&self.shared)))
+    pub fn service(&self) -> MarketDataServiceServer<MarketDataApi> {
+        MarketDataServiceServer::new(self.api())
+    }
+
+    /// The service without its server.
+    #[must_use]
+    pub fn api(&self) -> MarketDataApi {
+        MarketDataApi::new(Arc::clone(&self.shared))
     }
 
     /// Ends every stream, so that a server can drain.

@@ -137,6 +137,8 @@ pub(super) async fn run(
         }
     }
     while let Some(applied) = subscription.recv().await {
+        // Commands that were applied before the books were read are in them already; their trades are nowhere yet.
+        report_trades(shared, &applied);
         if applied.sequence > start.sequence {
             follow(shared, &applied);
         }
@@ -166,11 +168,8 @@ fn follow(shared: &Shared, applied: &Applied) {
             Event::AskDepth(ask) => ask.cell.instrument,
             Event::BidDepth(bid) => bid.instrument,
             Event::ClassCreated(class) => class.instrument,
-            Event::Traded(traded) => {
-                trade(shared, applied, traded);
-                continue;
-            }
-            Event::RegionsSet
+            Event::Traded(_)
+            | Event::RegionsSet
             | Event::InstrumentListed { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
@@ -220,7 +219,15 @@ fn send(shared: &Shared, model: &Model, book: &mut ModelBook, at: Timestamp, cha
     }
 }
 
-fn trade(shared: &Shared, applied: &Applied, traded: &Traded) {
+fn report_trades(shared: &Shared, applied: &Applied) {
+    for event in applied.events.iter() {
+        if let Event::Traded(traded) = event {
+            report_trade(shared, applied, traded);
+        }
+    }
+}
+
+fn report_trade(shared: &Shared, applied: &Applied, traded: &Traded) {
     let Some(model) = shared.names.model(traded.cell.instrument) else {
         return;
     };

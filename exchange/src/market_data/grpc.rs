@@ -28,9 +28,9 @@ const PAGE_SIZE: usize = 50;
 
 const DOMAIN: &str = "atoll.exchange";
 
-/// The service's state.
+/// Answers for the books and trades that it shares with the feed.
 #[derive(Debug)]
-pub(super) struct MarketDataApi {
+pub struct MarketDataApi {
     shared: Arc<Shared>,
 }
 

@@ -94,9 +94,18 @@ impl FaultyDisk {
         state.names = state.durable_names.clone();
     }
 
+    /// The file system as a program sees it until the next crash.
+    pub(crate) fn boot(&self) -> Arc<dyn Storage> {
+        let boot = self.state().boot;
+        Arc::new(Booted {
+            disk: self.clone(),
+            boot,
+        })
+    }
+
     /// The bytes of a file.
     pub(crate) fn bytes(&self, path: &Path) -> Vec<u8> {
-        self.read(path).unwrap()
+        self.boot().read(path).unwrap()
     }
 
     /// Changes a file behind everybody's back.
@@ -153,25 +162,49 @@ impl Content {
     }
 }
 
-impl Storage for FaultyDisk {
+/// A file system that is gone after the next crash.
+#[derive(Debug)]
+struct Booted {
+    disk: FaultyDisk,
+    boot: u64,
+}
+
+impl Booted {
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        if state.boot != self.boot {
+            return Err(io::Error::other("the machine has stopped"));
+        }
+        Ok(state)
+    }
+
+    fn file(&self, file: u64) -> Box<dyn StorageFile> {
+        Box::new(FaultyFile {
+            disk: self.disk.clone(),
+            file,
+            boot: self.boot,
+        })
+    }
+}
+
+impl Storage for Booted {
     fn create_folder(&self, _folder: &Path) -> io::Result<()> {
-        Ok(())
+        self.state().map(drop)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FolderLock>> {
-        let mut state = self.state();
-        if !state.locks.insert(path.to_owned()) {
+        if !self.state()?.locks.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(FaultyLock {
-            disk: self.clone(),
+            disk: self.disk.clone(),
             path: path.to_owned(),
-            boot: state.boot,
+            boot: self.boot,
         }))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let state = self.state();
+        let state = self.state()?;
         let names = state
             .names
             .keys()
@@ -181,48 +214,40 @@ impl Storage for FaultyDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let state = self.state();
+        let state = self.state()?;
         let file = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(state.files[file].now.clone())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         let file = state.next_file;
         state.next_file += 1;
         state.files.insert(file, Content::default());
         state.names.insert(path.to_owned(), file);
-        Ok(Box::new(FaultyFile {
-            disk: self.clone(),
-            file,
-            boot: state.boot,
-        }))
+        drop(state);
+        Ok(self.file(file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        let state = self.state();
-        let file = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(FaultyFile {
-            disk: self.clone(),
-            file,
-            boot: state.boot,
-        }))
+        let file = *self.state()?.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.file(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), file);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.state().names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        self.state()?.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(())
     }
 
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         if !state.ignores_syncs {
             state.durable_names = state.names.clone();
         }
@@ -273,8 +298,11 @@ impl StorageFile for FaultyFile {
         state.syncs += 1;
         if !state.ignores_syncs {
             let content = state.files.get_mut(&self.file).unwrap();
-            content.durable = content.now.clone();
-            content.unsynced.clear();
+            for (offset, bytes) in std::mem::take(&mut content.unsynced) {
+                let end = offset + bytes.len();
+                content.durable.resize(content.durable.len().max(end), 0);
+                content.durable[offset..end].copy_from_slice(&bytes);
+            }
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ fn options(segment_bytes: usize) -> FileJournalOptions {
 }
 
 fn open_with(disk: &FaultyDisk, segment_bytes: usize) -> Result<FileJournal, JournalError> {
-    FileJournal::open(Arc::new(disk.clone()), &folder(), options(segment_bytes))
+    FileJournal::open(disk.boot(), &folder(), options(segment_bytes))
 }
 
 fn open(disk: &FaultyDisk) -> Result<FileJournal, JournalError> {
@@ -367,7 +367,7 @@ fn a_journal_keeps_the_limits_that_it_began_with() {
         limits,
         ..options(SMALL)
     };
-    drop(FileJournal::open(Arc::new(disk.clone()), &folder(), first).unwrap());
+    drop(FileJournal::open(disk.boot(), &folder(), first).unwrap());
     assert_eq!(open(&disk).unwrap().archive().limits(), limits);
 }
 
