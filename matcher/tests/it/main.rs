@@ -15,6 +15,7 @@ mod journals;
 mod leases;
 mod money;
 mod naive_book;
+mod order_flow;
 mod peers;
 mod price_time;
 mod properties;
