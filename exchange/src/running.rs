@@ -1,12 +1,41 @@
 //! The exchange as a whole: its parts wired, started and stopped in order.
+//!
+//! Start: port, journal, replay, sequencer; then every session of the run before is lost, the gateway's is opened, what
+//! the market is made of is put in force, and billing is asked what was reserved; only then is anybody served.
+//! Stop: take no new jobs, let those that run finish under a deadline, end what is left with a report to its owner, say
+//! goodbye to Islands and clients, sync, settle.
+
+mod market;
+mod services;
+mod stop;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use domain::ShardId;
 use service::shutdown::Shutdown;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::billing_client::{BillingClient, BillingConfig, TIMEOUT};
+use crate::buying_power::BuyingPower;
 use crate::config::Config;
+use crate::gateway::auth::Keys;
+use crate::gateway::{Gateway, Parts, serve};
+use crate::leasing::{LeasingParts, leasing};
+use crate::market_data::MarketData;
+use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
+use crate::receipts::ExchangeKey;
+use crate::reconcile::reconcile;
+use crate::sequencer::{Clock, Sequencer, SequencerConfig, Started, subscription};
+use stop::Stopping;
+
+/// The one shard that a single machine runs.
+const SHARD: ShardId = ShardId::new(0);
+
+/// The journal's folder in the data folder.
+const JOURNAL: &str = "journal";
 
 /// An exchange that serves.
 #[derive(Debug)]
@@ -19,20 +48,24 @@ pub struct Running {
 
 /// Starts an exchange; returns when it serves. It stops in order when `shutdown` is triggered.
 ///
+/// Waits for billing as long as it takes, or until `shutdown` is triggered.
+///
 /// # Errors
-/// When the port is taken, the journal is in use or damaged, a model is not installed or not what it was, or billing does
-/// not let the exchange in.
+/// When the port is taken, the journal is in use or damaged, a model is not installed or not what it was, or `shutdown`
+/// was triggered meanwhile.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running> {
-    let listener = tokio::net::TcpListener::bind(config.listen)
+    // Before anything is journaled: a port that is taken is the commonest mistake.
+    let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("the port has no address")?;
-    let join = tokio::spawn(async move {
-        shutdown.triggered().await;
-        drop(listener);
-        Ok(())
-    });
-    Ok(Running { address, join })
+    tokio::select! {
+        stopping = wire(config, listener) => {
+            let join = tokio::spawn(stopping?.when(shutdown));
+            Ok(Running { address, join })
+        }
+        () = shutdown.triggered() => Err(anyhow!("told to stop before it could serve")),
+    }
 }
 
 /// Runs an exchange until `shutdown` is triggered.
@@ -42,4 +75,110 @@ pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running> {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     let running = start(config, shutdown).await?;
     running.join.await.context("the exchange broke")?
+}
+
+async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("could not make {}", config.data_dir.display()))?;
+    let key = ExchangeKey::load_or_create(&config.data_dir).context("could not use the exchange's key")?;
+    let key = Arc::new(key);
+    let (models_dir, models) = (config.models_dir.clone(), config.models.clone());
+    let mut registry = blocking(move || market::load_registry(&models_dir, &models)).await?;
+
+    let (market_sender, market_subscription) = subscription();
+    let (leasing_sender, leasing_subscription) = subscription();
+    let (outbox_sender, outbox_subscription) = subscription();
+    let journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
+    let subscribers = vec![market_sender, leasing_sender, outbox_sender];
+    let started =
+        blocking(move || Sequencer::start(&journal, subscribers).context("could not use the journal"))
+            .await?;
+    let Started {
+        handle,
+        sequencer,
+        recovery,
+        replay,
+    } = started;
+    tracing::info!(
+        sequence = recovery.sequence.get(),
+        replayed = recovery.replayed,
+        took = ?recovery.took,
+        state = %recovery.state_hash,
+        "the journal is read"
+    );
+    let (opened, names) = market::open(&handle, &config.regions, &mut registry).await?;
+    let names = Arc::new(names);
+
+    let billing = BillingClient::new(&BillingConfig {
+        address: config.billing_url.clone(),
+        token: config.billing_token.clone(),
+        timeout: TIMEOUT,
+    })?;
+    let outbox = Outbox::start(
+        OutboxParts {
+            shard: SHARD,
+            names: Arc::clone(&names),
+            billing: billing.clone(),
+            replay,
+            recovered: recovery.sequence,
+            buffered_max: BUFFERED_MAX,
+        },
+        outbox_subscription,
+    );
+    let market_data = MarketData::new(Arc::clone(&names));
+    let following = tokio::spawn(market_data.clone().run(handle.clone(), market_subscription));
+    let (leasing, leasing_handle, agents) = leasing(LeasingParts {
+        sequencer: handle.clone(),
+        subscription: leasing_subscription,
+        registry: registry.clone(),
+        key: Arc::clone(&key),
+        clock: Clock::wall(),
+    });
+    let stop_leasing = Shutdown::manual();
+    let leasing = tokio::spawn(leasing.run(stop_leasing.clone()));
+
+    let buying_power = BuyingPower::new(SHARD, opened, handle.clone(), billing.clone());
+    tracing::info!(billing = config.billing_url, "comparing the books with billing's");
+    let reconciled = reconcile(SHARD, &handle, &billing, &outbox.handle())
+        .await
+        .context("could not compare the books with billing's")?;
+    buying_power.suspend(reconciled.mismatches.into_keys());
+
+    let keys = Arc::new(Keys::new(billing.clone()));
+    let gateway = Gateway::new(Parts {
+        sequencer: handle.clone(),
+        leasing: leasing_handle,
+        registry,
+        names: Arc::clone(&names),
+        billing,
+        buying_power,
+        keys: Arc::clone(&keys),
+        session: opened.session,
+        shard: SHARD,
+        home: config.region,
+        operator_token: config.operator_token,
+        limits: config.limits,
+    });
+    let (router, health) = services::router(&gateway, &market_data).await?;
+    let served = serve(listener, router, config.limits)?;
+    tracing::info!(address = %served.address, "serving gRPC and HTTP");
+    Ok(Stopping {
+        drain_timeout: config.limits.drain_timeout,
+        gateway,
+        health,
+        served,
+        handle,
+        sequencer,
+        market_data,
+        following,
+        leasing,
+        stop_leasing,
+        outbox,
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("a part of the start broke")?
 }

@@ -1,0 +1,41 @@
+//! What is served on the port: our services, health and reflection, and HTTP.
+
+use std::convert::Infallible;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
+use service::grpc::{reflection_v1, reflection_v1alpha};
+use tonic::server::NamedService;
+use tonic_health::server::HealthReporter;
+use tower::Service;
+
+use crate::gateway::Gateway;
+use crate::market_data::MarketData;
+
+/// Every route of the port, and whoever tells clients whether it is well.
+pub(super) async fn router(gateway: &Gateway, market_data: &MarketData) -> Result<(Router, HealthReporter)> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let exchange =
+        ExchangeServiceServer::new(gateway.clone()).max_decoding_message_size(gateway.limits.body_bytes_max);
+    health.set_serving::<ExchangeServiceServer<Gateway>>().await;
+    let reflected = "could not describe the services";
+    let router = gateway.router();
+    let router = add(router, exchange);
+    let router = add(router, market_data.service());
+    let router = add(router, health_service);
+    let router = add(router, reflection_v1(proto::DESCRIPTORS).context(reflected)?);
+    let router = add(router, reflection_v1alpha(proto::DESCRIPTORS).context(reflected)?);
+    Ok((router, health))
+}
+
+fn add<S>(router: Router, service: S) -> Router
+where
+    S: Service<Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    router.route_service(&format!("/{}/{{*rest}}", S::NAME), service)
+}

@@ -1,0 +1,119 @@
+//! The end of a run, in order and under deadlines.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use matcher::{Command, LoseSessions};
+use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
+use service::shutdown::Shutdown;
+use tokio::task::JoinHandle;
+use tonic_health::server::HealthReporter;
+
+use crate::gateway::{Gateway, Served};
+use crate::market_data::MarketData;
+use crate::outbox::Outbox;
+use crate::sequencer::{Sequencer, SequencerClosed, SequencerHandle};
+
+/// How long clients may take to hear how their jobs ended.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long billing may take for what is left to settle; the rest is settled by the next start.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// All that is to be stopped.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) drain_timeout: Duration,
+    pub(super) gateway: Gateway,
+    pub(super) health: HealthReporter,
+    pub(super) served: Served,
+    pub(super) handle: SequencerHandle,
+    pub(super) sequencer: Sequencer,
+    pub(super) market_data: MarketData,
+    pub(super) following: JoinHandle<Result<(), SequencerClosed>>,
+    pub(super) leasing: JoinHandle<()>,
+    pub(super) stop_leasing: Shutdown,
+    pub(super) outbox: Outbox,
+}
+
+impl Stopping {
+    /// Waits for the word to stop, or for a part to fail, and stops the rest.
+    pub(super) async fn when(mut self, shutdown: Shutdown) -> Result<()> {
+        let failure = tokio::select! {
+            () = shutdown.triggered() => None,
+            ended = self.sequencer.ended() => Some(match ended {
+                Ok(()) => anyhow!("the sequencer ended"),
+                Err(error) => anyhow!(error).context("the sequencer failed"),
+            }),
+            _ = &mut self.leasing => Some(anyhow!("leasing ended")),
+            ended = self.outbox.ended() => Some(match ended {
+                Ok(()) => anyhow!("the outbox ended"),
+                Err(error) => anyhow!(error).context("the outbox failed"),
+            }),
+        };
+        match failure {
+            None => self.in_order().await,
+            Some(failure) => {
+                // The journal has all that counts; the next start goes on from it.
+                self.at_once();
+                Err(failure)
+            }
+        }
+    }
+
+    fn at_once(&self) {
+        self.gateway.admission().close();
+        self.stop_leasing.trigger();
+        self.market_data.end_streams();
+        self.served.stop_accepting.trigger();
+        self.served.stop.trigger();
+    }
+
+    async fn in_order(self) -> Result<()> {
+        let admission = self.gateway.admission();
+        tracing::info!(jobs = admission.in_flight(), "stopping: no new jobs are taken");
+        admission.close();
+        self.health
+            .set_not_serving::<ExchangeServiceServer<Gateway>>()
+            .await;
+        self.served.stop_accepting.trigger();
+        if tokio::time::timeout(self.drain_timeout, admission.emptied())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                jobs = admission.in_flight(),
+                "jobs did not end in time and are ended now"
+            );
+        }
+        // What the next start would do first: every order that is left ends, with a report to its owner.
+        let lost = self.handle.apply(Command::LoseSessions(LoseSessions::All)).await;
+        lost.context("could not end the sessions")?;
+        if tokio::time::timeout(REPORT_TIMEOUT, admission.emptied())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                jobs = admission.in_flight(),
+                "clients did not hear how their jobs ended"
+            );
+        }
+        self.stop_leasing.trigger();
+        self.market_data.end_streams();
+        self.served.stop.trigger();
+        self.served.ended.await.context("the server broke")?;
+        self.leasing.await.context("leasing broke")?;
+        self.sequencer
+            .stop()
+            .await
+            .context("the journal could not be closed")?;
+        // It followed the sequencer to its end.
+        self.following.await.context("market data broke")?.ok();
+        self.outbox
+            .finish(SETTLE_TIMEOUT)
+            .await
+            .context("could not settle what was left")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
