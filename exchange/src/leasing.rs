@@ -8,8 +8,13 @@
 //!
 //! Deliberately absent: what a lease may do and when it has failed (`dispatch`), what it costs (`matcher`).
 
+pub(crate) mod agents;
+mod effects;
+mod events;
 mod job;
 mod outlet;
+mod state;
+mod task;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +22,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use domain::{AccountId, JobId, OrderId, TokenCount};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::receipts::ExchangeKey;
+use crate::registry::Registry;
+use crate::sequencer::{Clock, SequencerHandle, Subscription};
+
+pub use agents::AgentLink;
 pub use job::{
     CancelRefused, Cancelled, Completed, JobEvent, JobPayload, JobState, JobSubmission, JobView,
     LeasingClosed, Matched, Sampling, SegmentBill,
 };
 pub use outlet::JobEvents;
 use outlet::{Departures, Outlet, SubmissionId, outlet};
+pub use task::Leasing;
+
+/// Requests of gateways that wait for leasing; beyond it the callers wait.
+const REQUESTS_MAX: usize = 1_024;
+
+/// What leasing works with.
+#[derive(Debug)]
+pub struct LeasingParts {
+    /// The one way into the engine.
+    pub sequencer: SequencerHandle,
+    /// Leasing's own subscription to what the engine does.
+    pub subscription: Subscription,
+    /// The models.
+    pub registry: Registry,
+    /// What receipts are countersigned with.
+    pub key: Arc<ExchangeKey>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Leasing that is to be run, the gateways' way into it, and the agents'.
+#[must_use]
+pub fn leasing(parts: LeasingParts) -> (Leasing, LeasingHandle, AgentLink) {
+    let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+    let (inputs, inputs_in) = mpsc::channel(agents::INPUTS_MAX);
+    let departures = Arc::new(Departures::default());
+    let handle = LeasingHandle {
+        requests,
+        departures: Arc::clone(&departures),
+        submissions: Arc::new(AtomicU64::new(0)),
+    };
+    let leasing = Leasing::new(parts, requests_in, inputs_in, departures);
+    (leasing, handle, AgentLink { inputs })
+}
 
 /// Asks of the leasing task. Cheap to clone.
 #[derive(Clone, Debug)]

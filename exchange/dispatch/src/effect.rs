@@ -107,6 +107,8 @@ pub enum Effect {
     },
     /// Cancel the bid of a failover: the consumer wants no more.
     CancelRebid {
+        /// The job.
+        job: JobId,
         /// The bid.
         order: OrderId,
     },

@@ -32,6 +32,14 @@ pub struct JobPayload {
     pub stop_ids: Arc<[u32]>,
 }
 
+impl JobPayload {
+    /// Tokens of the prompt.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> TokenCount {
+        TokenCount::new(u32::try_from(self.prompt_ids.len()).unwrap_or(u32::MAX))
+    }
+}
+
 impl std::fmt::Debug for JobPayload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JobPayload")

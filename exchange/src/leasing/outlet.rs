@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::job::JobEvent;
 
 /// Which submission a stream belongs to, counted in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SubmissionId(pub(crate) u64);
 
 /// Submissions whose readers have gone. Bounded by the submissions that are live.

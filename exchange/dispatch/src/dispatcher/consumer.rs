@@ -38,7 +38,7 @@ impl Dispatcher {
         let Some(lease_id) = job.lease else {
             job.wish = Some(wish);
             if let Some(order) = job.rebid {
-                self.effects.push_back(Effect::CancelRebid { order });
+                self.effects.push_back(Effect::CancelRebid { job: job_id, order });
             }
             return;
         };

@@ -94,7 +94,7 @@ impl Dispatcher {
         job.lease = None;
         job.rebid = Some(order);
         if job.wish.is_some() {
-            self.effects.push_back(Effect::CancelRebid { order });
+            self.effects.push_back(Effect::CancelRebid { job: job_id, order });
         }
     }
 

@@ -124,7 +124,6 @@ struct World {
     reports: VecDeque<Input>,
     bids: Vec<Bid>,
     open: BTreeMap<LeaseId, Open>,
-    jobs_of_leases: BTreeMap<u64, JobId>,
     slots_out: BTreeMap<LeaseId, SessionId>,
     work: Vec<Work>,
     delivered: BTreeMap<JobId, Vec<u32>>,
@@ -164,7 +163,6 @@ impl World {
                 })
                 .collect(),
             open: BTreeMap::new(),
-            jobs_of_leases: BTreeMap::new(),
             slots_out: BTreeMap::new(),
             work: Vec::new(),
             delivered: BTreeMap::new(),
@@ -300,9 +298,8 @@ impl World {
                     "a slot comes back once"
                 );
             }
-            Effect::CancelRebid { order } => {
-                let lease = order.get() - 1_000;
-                let of_this = |bid: &Bid| bid.epoch > 0 && self.job_of(lease) == Some(bid.job);
+            Effect::CancelRebid { job, .. } => {
+                let of_this = |bid: &Bid| bid.epoch > 0 && bid.job == job;
                 if let Some(index) = self.bids.iter().position(of_this) {
                     let bid = self.bids.remove(index);
                     self.reports.push_back(Input::RebidEnded { job: bid.job });
@@ -338,10 +335,6 @@ impl World {
         }
     }
 
-    fn job_of(&self, lease: u64) -> Option<JobId> {
-        self.jobs_of_leases.get(&lease).copied()
-    }
-
     fn bill(&mut self, job: JobId, units: Units, output: TokenCount) {
         *self.billed_units.entry(job).or_default() += units.get();
         *self.billed_output.entry(job).or_default() += u64::from(output.get());
@@ -366,7 +359,6 @@ impl World {
                 units_max: bid.units_max,
             },
         );
-        self.jobs_of_leases.insert(lease.get(), bid.job);
         self.started.insert(bid.job);
         self.slots_out.insert(lease, SessionId::new(session));
         self.reports.push_back(Input::Granted(Grant {
