@@ -31,9 +31,7 @@ impl Batch {
     /// # Panics
     /// When it is not the next one.
     pub fn push(&mut self, stamped: &Stamped) -> Result<(), TooLarge> {
-        if let Some(next) = self.next() {
-            assert_eq!(stamped.sequence, next, "a batch holds consecutive commands");
-        }
+        self.assert_next(stamped.sequence);
         let start = self.bytes.len();
         let encoded = postcard::to_stdvec(stamped).map_err(|_| TooLarge)?;
         if encoded.len() > PAYLOAD_BYTES_MAX {
@@ -86,8 +84,11 @@ impl Batch {
         })
     }
 
-    fn next(&self) -> Option<Sequence> {
+    fn assert_next(&self, sequence: Sequence) {
         let count = u64::try_from(self.ends.len()).expect("a batch is small");
-        self.first.map(|first| Sequence::new(first.get() + count))
+        if let Some(first) = self.first {
+            let next = Sequence::new(first.get() + count);
+            assert_eq!(sequence, next, "a batch holds consecutive commands");
+        }
     }
 }

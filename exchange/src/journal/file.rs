@@ -85,14 +85,14 @@ impl FileJournal {
             }
         };
         storage.create_folder(folder).map_err(fail("create"))?;
-        let lock = storage
-            .lock(&folder.join(LOCK))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => JournalError::InUse {
+        let lock = storage.lock(&folder.join(LOCK)).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return JournalError::InUse {
                     folder: folder.to_owned(),
-                },
-                _ => fail("lock")(error),
-            })?;
+                };
+            }
+            fail("lock")(error)
+        })?;
         remove_unfinished(storage.as_ref(), folder)?;
         let genesis = genesis(storage.as_ref(), folder, options)?;
         let (segment, tail) = last_segment(&storage, folder, &genesis, options.segment_bytes)?;

@@ -19,7 +19,7 @@ const MAGIC: &[u8; 8] = b"ATLSEGM\n";
 const ENDING: &str = ".segment";
 /// How a file is called that is not whole yet.
 pub(super) const UNFINISHED: &str = ".unfinished";
-const ZEROS: [u8; 64 * 1_024] = [0; 64 * 1_024];
+static ZEROS: [u8; 64 * 1_024] = [0; 64 * 1_024];
 
 /// What a segment's first sector says.
 #[derive(Clone, Copy, Debug)]

@@ -142,10 +142,8 @@ impl Sequencer {
             .spawn(move || {
                 let result = shell.run(&runtime, queue, stopped);
                 if let Err(error) = &result {
-                    tracing::error!(
-                        error = error as &dyn std::error::Error,
-                        "the sequencer has failed"
-                    );
+                    let error: &dyn std::error::Error = error;
+                    tracing::error!(error, "the sequencer has failed");
                 }
                 // Nobody may be waiting for the end.
                 drop(end.send(result));

@@ -260,9 +260,10 @@ fn write_snapshot(archive: &dyn Archive, engine: &Engine, position: Position) {
         state: engine.snapshot(),
     };
     if let Err(error) = archive.write_snapshot(&snapshot) {
+        let error: &dyn std::error::Error = &error;
         tracing::error!(
             sequence = position.sequence.get(),
-            error = &error as &dyn std::error::Error,
+            error,
             "could not write a snapshot: the next start replays more"
         );
     }

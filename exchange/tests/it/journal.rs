@@ -71,9 +71,13 @@ fn read_all(journal: &FileJournal) -> Result<u64, JournalError> {
     let mut count = 0;
     for record in journal.archive().read(Sequence::ZERO)? {
         count += 1;
-        assert_eq!(record?.stamped, stamped(count));
+        assert_is(&record?.stamped, count);
     }
     Ok(count)
+}
+
+fn assert_is(found: &Stamped, sequence: u64) {
+    assert_eq!(*found, stamped(sequence));
 }
 
 /// A journal of `batches` batches of three, closed.
