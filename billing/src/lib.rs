@@ -1,1 +1,25 @@
-//! The billing service: accounts, keys, ledger store, settlement.
+//! The billing service: accounts, keys, reserved accounts, settlement, over gRPC and one database.
+//!
+//! The rules of money are the `ledger` crate's; what is kept is the [`store`]'s; one [`writer`] commits in groups.
+//! Invariants:
+//! - every credit that moves is a transfer row, and the database moves the counters when the row arrives;
+//! - every transfer's id derives from the fact that it records, so a repeated call changes nothing;
+//! - an answer that says "booked" is durable.
+//!
+//! Deliberately absent: any call to another service. Billing answers; it asks nobody.
+
+pub mod api;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod keys;
+pub mod limits;
+pub mod maturing;
+pub mod pages;
+pub mod report;
+mod server;
+pub mod store;
+pub mod writer;
+
+pub use config::{Config, Maturity};
+pub use server::{Running, run, start};

@@ -1,0 +1,150 @@
+//! The gRPC service: reads a request, has it written or read, and answers.
+
+mod money;
+mod people;
+mod settling;
+
+use std::sync::Arc;
+
+use proto::billing::v1 as wire;
+use proto::billing::v1::billing_service_server::BillingService;
+use tonic::{Request, Response, Status};
+
+use crate::error::ApiError;
+use crate::store::{LedgerStore, Outcome};
+use crate::writer::WriterHandle;
+
+/// Answers calls out of a store, and writes through its one writer.
+#[derive(Debug)]
+pub struct Api<S> {
+    store: Arc<S>,
+    writer: WriterHandle,
+}
+
+impl<S: LedgerStore> Api<S> {
+    /// Answers out of `store`, writing through `writer`.
+    #[must_use]
+    pub const fn new(store: Arc<S>, writer: WriterHandle) -> Self {
+        Self { store, writer }
+    }
+}
+
+/// What an outcome is that does not fit its change: refused, or a fault of ours.
+fn unexpected(outcome: Outcome) -> ApiError {
+    match outcome {
+        Outcome::Rejected(rejection) => rejection.into(),
+        Outcome::Owner(_)
+        | Outcome::Booked(_)
+        | Outcome::Reserved(_)
+        | Outcome::Key(_)
+        | Outcome::Revoked
+        | Outcome::Settled
+        | Outcome::SettlementRefused(_)
+        | Outcome::Cursor(_) => ApiError::WrongOutcome,
+    }
+}
+
+fn answer<T>(result: Result<T, ApiError>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl<S: LedgerStore> BillingService for Api<S> {
+    async fn create_account(
+        &self,
+        request: Request<wire::CreateAccountRequest>,
+    ) -> Result<Response<wire::CreateAccountResponse>, Status> {
+        answer(self.make_account(request.into_inner()).await)
+    }
+
+    async fn grant_credits(
+        &self,
+        request: Request<wire::GrantCreditsRequest>,
+    ) -> Result<Response<wire::GrantCreditsResponse>, Status> {
+        answer(self.grant(request.into_inner()).await)
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<wire::CreateApiKeyRequest>,
+    ) -> Result<Response<wire::CreateApiKeyResponse>, Status> {
+        answer(self.make_key(request.into_inner()).await)
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<wire::RevokeApiKeyRequest>,
+    ) -> Result<Response<wire::RevokeApiKeyResponse>, Status> {
+        answer(self.revoke_key(&request.into_inner()).await)
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<wire::ListApiKeysRequest>,
+    ) -> Result<Response<wire::ListApiKeysResponse>, Status> {
+        answer(self.list_keys(&request.into_inner()).await)
+    }
+
+    async fn authenticate_api_key(
+        &self,
+        request: Request<wire::AuthenticateApiKeyRequest>,
+    ) -> Result<Response<wire::AuthenticateApiKeyResponse>, Status> {
+        answer(self.authenticate(&request.into_inner()).await)
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<wire::ReserveRequest>,
+    ) -> Result<Response<wire::ReserveResponse>, Status> {
+        answer(self.make_reservation(&request.into_inner()).await)
+    }
+
+    async fn return_reserved(
+        &self,
+        request: Request<wire::ReturnReservedRequest>,
+    ) -> Result<Response<wire::ReturnReservedResponse>, Status> {
+        answer(self.give_back(&request.into_inner()).await)
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<wire::ListReservationsRequest>,
+    ) -> Result<Response<wire::ListReservationsResponse>, Status> {
+        answer(self.reservations(&request.into_inner()).await)
+    }
+
+    async fn settle(
+        &self,
+        request: Request<wire::SettleRequest>,
+    ) -> Result<Response<wire::SettleResponse>, Status> {
+        answer(self.settle_batch(request.into_inner()).await)
+    }
+
+    async fn get_settlement_cursor(
+        &self,
+        request: Request<wire::GetSettlementCursorRequest>,
+    ) -> Result<Response<wire::GetSettlementCursorResponse>, Status> {
+        answer(self.cursor(&request.into_inner()).await)
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<wire::GetBalanceRequest>,
+    ) -> Result<Response<wire::GetBalanceResponse>, Status> {
+        answer(self.balance(&request.into_inner()).await)
+    }
+
+    async fn list_transfers(
+        &self,
+        request: Request<wire::ListTransfersRequest>,
+    ) -> Result<Response<wire::ListTransfersResponse>, Status> {
+        answer(self.history(&request.into_inner()).await)
+    }
+
+    async fn audit(
+        &self,
+        _request: Request<wire::AuditRequest>,
+    ) -> Result<Response<wire::AuditResponse>, Status> {
+        answer(self.check_books().await)
+    }
+}

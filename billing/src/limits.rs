@@ -1,0 +1,43 @@
+//! Every bound of the service that is no configuration, with its reason.
+
+use std::time::Duration;
+
+/// The most transfers in one transaction: measured, 256 a sync are 90 times what single ones reach, and beyond that
+/// the gain no longer pays for the wait (docs/architecture.md).
+pub const BATCH_TRANSFERS_MAX: usize = 256;
+
+/// How long a batch waits for company, once calls come at the same time. A lone caller does not wait.
+pub const BATCH_WAIT: Duration = Duration::from_millis(2);
+
+/// The most calls that wait for the writer; the next is told to come again.
+pub const QUEUE_MAX: usize = 4_096;
+
+/// How many connections answer questions while the one writer writes.
+pub const READERS: u32 = 4;
+
+/// How long a statement waits for a lock that another process holds.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a question waits for a reader.
+pub const READER_WAIT: Duration = Duration::from_secs(10);
+
+/// The most findings of an audit that are told.
+pub const FINDINGS_MAX: usize = 100;
+
+/// The most owners whose earnings mature in one step.
+pub const MATURING_OWNERS_MAX: u32 = 256;
+
+/// The page of a shard's reservations, both default and most.
+pub const RESERVATIONS_PAGE_MAX: u32 = 1_000;
+
+/// The default page of an owner's history.
+pub const HISTORY_PAGE: u32 = 50;
+
+/// The largest page of an owner's history.
+pub const HISTORY_PAGE_MAX: u32 = 1_000;
+
+/// The largest request: a full batch of settlements is a quarter of it.
+pub const MESSAGE_SIZE_MAX: usize = 4 << 20;
+
+/// How long calls that are being answered may go on after a stop was asked for.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,0 +1,131 @@
+//! The service's life: take the folder, open the books, answer, drain, close.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use domain::Timestamp;
+use proto::billing::v1::billing_service_server::BillingServiceServer;
+use service::secret::Secret;
+use service::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+
+use crate::api::Api;
+use crate::auth::TokenCheck;
+use crate::config::{Config, OwnedFolder};
+use crate::limits::{DRAIN_DEADLINE, MESSAGE_SIZE_MAX};
+use crate::store::LedgerStore;
+use crate::store::sqlite::SqliteStore;
+use crate::{maturing, writer};
+
+/// A billing that answers.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What callers must show.
+    pub token: Secret,
+    /// Ends when billing has stopped, with why if it was not asked to.
+    pub join: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Runs until the shutdown.
+///
+/// # Errors
+/// When it cannot start, or fails while it runs.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let running = start(config, shutdown).await?;
+    running.join.await.context("billing's task ended")?
+}
+
+/// Starts, and returns once calls are answered.
+///
+/// # Errors
+/// When the configuration is wrong, the folder is in use, the database cannot be opened, or the address is taken.
+pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+    config.check()?;
+    let folder = OwnedFolder::take(&config.data_dir)?;
+    let token = config.token()?;
+    let store = Arc::new(SqliteStore::open(&config.database()).await?);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("could not listen on {}", config.listen))?;
+    let address = listener.local_addr().context("could not tell the address")?;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), "billing answers");
+    let check = TokenCheck::new(&token);
+    let join = tokio::spawn(async move {
+        let served = serve(config, store, listener, check, shutdown).await;
+        drop(folder);
+        served
+    });
+    Ok(Running { address, token, join })
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(service::clock::unix_micros())
+}
+
+async fn serve<S: LedgerStore>(
+    config: Config,
+    store: Arc<S>,
+    listener: TcpListener,
+    check: TokenCheck,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let (writer, writing) = writer::start(Arc::clone(&store), now);
+    // The timer also stops when the server fails.
+    let stop = shutdown.child();
+    let timer = tokio::spawn(maturing::run(
+        Arc::clone(&store),
+        writer.clone(),
+        config.maturity,
+        now,
+        stop.clone(),
+    ));
+    let api = Api::new(Arc::clone(&store), writer);
+    let answered = answer_calls(api, listener, check, shutdown).await;
+    stop.trigger();
+    timer.await.context("the maturity timer ended")?;
+    // Every handle is gone now: the writer finishes what waits, and ends.
+    writing.await.context("the writer ended")?;
+    store.close().await.context("could not close the books")?;
+    tracing::info!("billing has stopped");
+    answered
+}
+
+async fn answer_calls<S: LedgerStore>(
+    api: Api<S>,
+    listener: TcpListener,
+    check: TokenCheck,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let billing = BillingServiceServer::new(api)
+        .max_decoding_message_size(MESSAGE_SIZE_MAX)
+        .max_encoding_message_size(MESSAGE_SIZE_MAX);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<BillingServiceServer<Api<S>>>().await;
+    let server = Server::builder()
+        .add_service(health_service)
+        .add_service(service::grpc::reflection_v1(proto::DESCRIPTORS)?)
+        .add_service(service::grpc::reflection_v1alpha(proto::DESCRIPTORS)?)
+        .add_service(InterceptedService::new(billing, check));
+    let stopping = shutdown.clone();
+    let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        stopping.triggered().await
+    });
+    let overdue = async {
+        shutdown.triggered().await;
+        tokio::time::sleep(DRAIN_DEADLINE).await;
+    };
+    tokio::select! {
+        served = serving => served.context("the server failed"),
+        () = overdue => {
+            tracing::warn!("calls were still open at the deadline; they are cut off");
+            Ok(())
+        }
+    }
+}

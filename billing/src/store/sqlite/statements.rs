@@ -1,0 +1,169 @@
+//! Every statement, static, so that a test can prepare them all on a freshly migrated database.
+//!
+//! Lists go in as one JSON parameter: a batch of any size is one statement.
+
+pub(super) const COUNTS: &str = "SELECT
+    (SELECT coalesce(max(id), 0) FROM owners),
+    (SELECT coalesce(max(id), 0) FROM api_keys),
+    coalesce((SELECT created_at FROM transfers ORDER BY number DESC LIMIT 1), 0)";
+
+pub(super) const ACCOUNTS: &str = "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
+    FROM accounts WHERE id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const TRANSFERS: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at
+    FROM transfers WHERE id IN (SELECT unhex(value) FROM json_each(?1))
+    UNION
+    SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at
+    FROM transfers WHERE pending_id IN (SELECT unhex(value) FROM json_each(?1))";
+
+pub(super) const SETTLEMENTS: &str =
+    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
+        refusal, refusal_message
+    FROM json_each(?1) AS wanted CROSS JOIN settlements
+        ON settlements.shard = wanted.value ->> 0 AND settlements.lease = unhex(wanted.value ->> 1)";
+
+pub(super) const CURSORS: &str =
+    "SELECT shard, sequence FROM engine_cursor WHERE shard IN (SELECT value FROM json_each(?1))";
+
+pub(super) const KEYS: &str =
+    "SELECT id, revoked_at FROM api_keys WHERE id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const OWNERS_BY_REQUEST: &str = "SELECT id, request_id, display_name FROM owners
+    WHERE request_id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const MATURED: &str =
+    "SELECT owner, matured_through FROM maturity WHERE owner IN (SELECT value FROM json_each(?1))";
+
+pub(super) const INSERT_OWNER: &str =
+    "INSERT INTO owners (id, request_id, display_name, created_at) VALUES (?1, ?2, ?3, ?4)";
+
+pub(super) const INSERT_ACCOUNT: &str =
+    "INSERT INTO accounts (id, owner, shard, kind) VALUES (?1, ?2, ?3, ?4)";
+
+pub(super) const INSERT_TRANSFERS: &str =
+    "INSERT INTO transfers (id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at)
+    SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5,
+        value ->> 6, unhex(value ->> 7), value ->> 8, ?2
+    FROM json_each(?1)";
+
+pub(super) const INSERT_SETTLEMENTS: &str =
+    "INSERT INTO settlements (shard, lease, sequence, job, epoch, consumer, island_owner, island, model, price,
+        units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message,
+        created_at)
+    SELECT value ->> 0, unhex(value ->> 1), value ->> 2, unhex(value ->> 3), value ->> 4, unhex(value ->> 5),
+        unhex(value ->> 6), unhex(value ->> 7), value ->> 8, value ->> 9, value ->> 10, value ->> 11,
+        value ->> 12, value ->> 13, value ->> 14, value ->> 15, unhex(value ->> 16), value ->> 17,
+        value ->> 18, ?2
+    FROM json_each(?1)";
+
+pub(super) const MOVE_CURSOR: &str = "INSERT INTO engine_cursor (shard, sequence) VALUES (?1, ?2)
+    ON CONFLICT (shard) DO UPDATE SET sequence = excluded.sequence";
+
+pub(super) const INSERT_KEY: &str =
+    "INSERT INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+pub(super) const REVOKE_KEY: &str =
+    "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+
+pub(super) const MOVE_MATURED: &str = "INSERT INTO maturity (owner, matured_through) VALUES (?1, ?2)
+    ON CONFLICT (owner) DO UPDATE SET matured_through = excluded.matured_through";
+
+pub(super) const KEY_BY_HASH: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
+    WHERE secret_sha256 = ?1 AND revoked_at IS NULL";
+
+pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = ?1";
+
+pub(super) const KEYS_OF_OWNER: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
+    WHERE owner = ?1 ORDER BY id";
+
+pub(super) const ACCOUNTS_OF_OWNER: &str =
+    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
+    FROM accounts WHERE id BETWEEN ?1 AND ?2";
+
+pub(super) const HISTORY: &str = "SELECT * FROM (
+        SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+        WHERE debit > 1048575 AND debit >> 20 = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3)
+    UNION
+    SELECT * FROM (
+        SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+        WHERE credit > 1048575 AND credit >> 20 = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3)
+    ORDER BY number DESC LIMIT ?3";
+
+pub(super) const RESERVATIONS: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+    WHERE kind IN ('reserve', 'return')
+        AND (CASE kind WHEN 'reserve' THEN credit ELSE debit END >> 4) & 65535 = ?1 AND number > ?2
+    ORDER BY number LIMIT ?3";
+
+pub(super) const CURSOR: &str = "SELECT sequence FROM engine_cursor WHERE shard = ?1";
+
+pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.matured_through, 0), max(t.number), sum(t.amount)
+    FROM accounts AS a
+    LEFT JOIN maturity AS m ON m.owner = a.owner
+    CROSS JOIN transfers AS t
+        ON t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.matured_through, 0)
+    WHERE a.kind = 3 AND a.credits_posted > a.debits_posted
+        AND t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= ?1
+    GROUP BY a.owner ORDER BY a.owner LIMIT ?2";
+
+pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(20)";
+
+pub(super) const FOREIGN_KEY_CHECK: &str =
+    "SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY 1";
+
+pub(super) const ALL_ACCOUNTS: &str =
+    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted FROM accounts ORDER BY id";
+
+pub(super) const ALL_TRANSFERS: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at
+    FROM transfers ORDER BY number";
+
+pub(super) const ALL_SETTLEMENTS: &str =
+    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
+        refusal, refusal_message
+    FROM settlements";
+
+pub(super) const ALL_MATURED: &str = "SELECT owner, matured_through FROM maturity";
+
+pub(super) const ALL_CURSORS: &str = "SELECT shard, sequence FROM engine_cursor";
+
+pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+/// Every statement above, for the test that prepares them.
+pub(super) const ALL: [&str; 31] = [
+    COUNTS,
+    ACCOUNTS,
+    TRANSFERS,
+    SETTLEMENTS,
+    CURSORS,
+    KEYS,
+    OWNERS_BY_REQUEST,
+    MATURED,
+    INSERT_OWNER,
+    INSERT_ACCOUNT,
+    INSERT_TRANSFERS,
+    INSERT_SETTLEMENTS,
+    MOVE_CURSOR,
+    INSERT_KEY,
+    REVOKE_KEY,
+    MOVE_MATURED,
+    KEY_BY_HASH,
+    OWNER_EXISTS,
+    KEYS_OF_OWNER,
+    ACCOUNTS_OF_OWNER,
+    HISTORY,
+    RESERVATIONS,
+    CURSOR,
+    DUE,
+    QUICK_CHECK,
+    FOREIGN_KEY_CHECK,
+    ALL_ACCOUNTS,
+    ALL_TRANSFERS,
+    ALL_SETTLEMENTS,
+    ALL_MATURED,
+    ALL_CURSORS,
+];

@@ -1,0 +1,280 @@
+//! The database by itself: what it refuses although no program of ours stands before it, and files that are no books.
+
+use std::path::Path;
+
+use billing::store::sqlite::{OpenError, SqliteStore};
+use billing::store::{LedgerStore, Outcome, StoreError};
+use domain::AccountId;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use crate::support::{at, books, grant, open_owner, settle, settlement};
+
+async fn direct(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// Tries a statement; returns what the database objects.
+async fn objection(connection: &mut SqliteConnection, sql: &'static str) -> String {
+    match sqlx::query(sql).execute(&mut *connection).await {
+        Ok(done) => format!("accepted, {} rows", done.rows_affected()),
+        Err(error) => error
+            .as_database_error()
+            .map_or_else(|| error.to_string(), |error| error.message().to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn every_statement_fits_the_schema() {
+    assert_eq!(books().await.store.prepare_all().await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_what_breaks_the_books() {
+    let books = books().await;
+    books.fund().await;
+    books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+    let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
+    // Owner 1's accounts: available 1048577, reserved 1048578, pending 1048579. Grants are 8, fees 9.
+    let attacks = [
+        (
+            "UPDATE transfers SET amount = 1 WHERE number = 1",
+            "a transfer never changes",
+        ),
+        ("UPDATE transfers SET memo = 'x'", "a transfer never changes"),
+        ("DELETE FROM transfers", "a transfer is never deleted"),
+        (
+            "INSERT OR REPLACE INTO transfers SELECT number, id, kind, mode, pending_id, debit, credit, 1, job, memo, created_at FROM transfers WHERE number = 1",
+            "a transfer is booked once",
+        ),
+        (
+            "INSERT OR REPLACE INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) SELECT id, 'grant', 0, 8, 1048577, 5, '', 0 FROM transfers WHERE number = 1",
+            "a transfer is booked once",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'reserve', 0, 1048577, 1048578, 500000000001, '', 0)",
+            "CHECK constraint failed: no_overdraft",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'payout', 1, 1048577, 11, 500000000001, '', 0)",
+            "CHECK constraint failed: no_overdraft",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 1048577, 9223372036854775807, '', 0)",
+            "cannot store REAL value in INTEGER column accounts.debits_posted",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 1048577, 0, '', 0)",
+            "CHECK constraint failed: amount > 0",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 1048577, -5, '', 0)",
+            "CHECK constraint failed: amount > 0",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 1048577, 1.5, '', 0)",
+            "cannot store REAL value in INTEGER column transfers.amount",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 8, 5, '', 0)",
+            "CHECK constraint failed: debit <> credit",
+        ),
+        (
+            "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'grant', 0, 8, 99, 5, '', 0)",
+            "FOREIGN KEY constraint failed",
+        ),
+        (
+            "DELETE FROM accounts WHERE id = 1048577",
+            "an account is never deleted",
+        ),
+        (
+            "UPDATE accounts SET kind = 8 WHERE id = 1048577",
+            "an account never changes hands",
+        ),
+        (
+            "UPDATE accounts SET debits_posted = -1 WHERE id = 1048577",
+            "CHECK constraint failed: debits_posted >= 0",
+        ),
+        (
+            "UPDATE accounts SET debits_posted = credits_posted + 1 WHERE id = 1048577",
+            "CHECK constraint failed: no_overdraft",
+        ),
+        (
+            "INSERT OR REPLACE INTO accounts (id, owner, kind) VALUES (1048577, 1, 1)",
+            "an account is opened once",
+        ),
+        (
+            "INSERT INTO accounts (id, owner, kind, shard, credits_posted) VALUES (1048594, 1, 2, 1, 5)",
+            "an account opens empty",
+        ),
+        ("UPDATE settlements SET charge = 1", "a settlement never changes"),
+        ("DELETE FROM settlements", "a settlement is never deleted"),
+        (
+            "INSERT OR REPLACE INTO settlements SELECT shard, lease, 9, job, epoch, consumer, island_owner, island, model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message, created_at FROM settlements",
+            "a lease is settled once",
+        ),
+        ("DELETE FROM owners", "an owner is never deleted"),
+    ];
+    for (attack, expected) in attacks {
+        assert_eq!(objection(&mut db, attack).await, expected, "{attack}");
+    }
+    db.close().await.unwrap();
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_a_second_resolution() {
+    let books = books().await;
+    books.fund().await;
+    let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
+    let hold = "INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES (unhex('000000000000000000000000000000AA'), 'payout', 1, 1048577, 11, 5, '', 1)";
+    assert_eq!(objection(&mut db, hold).await, "accepted, 1 rows");
+    let post_more = "INSERT INTO transfers (id, kind, mode, pending_id, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'payout', 2, unhex('000000000000000000000000000000AA'), 1048577, 11, 6, '', 1)";
+    let post_other = "INSERT INTO transfers (id, kind, mode, pending_id, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'payout', 2, unhex('000000000000000000000000000000AA'), 2097153, 11, 5, '', 1)";
+    for wrong in [post_more, post_other] {
+        assert_eq!(
+            objection(&mut db, wrong).await,
+            "a transfer resolves a pending one of the same accounts and amount"
+        );
+    }
+    let post = "INSERT INTO transfers (id, kind, mode, pending_id, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'payout', 2, unhex('000000000000000000000000000000AA'), 1048577, 11, 5, '', 1)";
+    let void = "INSERT INTO transfers (id, kind, mode, pending_id, debit, credit, amount, memo, created_at) VALUES (randomblob(16), 'payout', 3, unhex('000000000000000000000000000000AA'), 1048577, 11, 5, '', 1)";
+    assert_eq!(objection(&mut db, post).await, "accepted, 1 rows");
+    for again in [post, void] {
+        assert_eq!(
+            objection(&mut db, again).await,
+            "a pending transfer resolves once"
+        );
+    }
+    db.close().await.unwrap();
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_audit_finds_what_was_changed_behind_the_triggers() {
+    for (tampering, found) in [
+        (
+            "UPDATE accounts SET credits_posted = credits_posted + 5 WHERE id = 1048577",
+            "its transfers make",
+        ),
+        (
+            "DROP TRIGGER transfers_stay; UPDATE transfers SET amount = amount - 1 WHERE number = 1",
+            "its transfers make",
+        ),
+        (
+            "DROP TRIGGER transfers_remain; DELETE FROM transfers WHERE kind = 'fee'",
+            "fee transfers come to 0",
+        ),
+        (
+            "DROP TRIGGER settlements_stay; UPDATE settlements SET fee = 1",
+            "the charge makes it",
+        ),
+        (
+            "DROP TRIGGER transfers_stay; UPDATE transfers SET kind = 'void' WHERE number = 1",
+            "is a `void`",
+        ),
+        (
+            "DROP TRIGGER transfers_stay; UPDATE transfers SET created_at = 99 WHERE number = 1",
+            "was booked before",
+        ),
+    ] {
+        let books = books().await;
+        books.fund().await;
+        books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+        let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
+        sqlx::raw_sql(tampering).execute(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        let findings = books.store.audit().await.unwrap().findings;
+        assert!(
+            findings.iter().any(|finding| finding.contains(found)),
+            "{tampering}: {findings:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("billing.sqlite");
+    std::fs::write(&path, vec![b'x'; 8_192]).unwrap();
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
+    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+    assert!(SqliteStore::audit_file(&path).await.is_err());
+}
+
+#[tokio::test]
+async fn damaged_pages_are_found_by_the_audit_and_not_taken_for_books() {
+    let books = books().await;
+    books.fund().await;
+    books.store.close().await.unwrap();
+    let path = books.folder.path().join("billing.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Every page but the first, which has the schema's root.
+    bytes[4_096..].fill(0x5A);
+    drop(books.store);
+    std::fs::write(&path, bytes).unwrap();
+    match SqliteStore::audit_file(&path).await {
+        Ok(report) => assert!(!report.is_clean()),
+        Err(error) => assert!(format!("{error:#}").contains("damaged"), "{error:#}"),
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_refused() {
+    let books = books().await;
+    let path = books.folder.path().join("billing.sqlite");
+    let mut db = direct(&path).await;
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert!(matches!(error, OpenError::Migrate { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_locked_database_is_an_error_that_says_so_and_books_nothing() {
+    let books = books().await;
+    books.take(open_owner("a")).await;
+    let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut db).await.unwrap();
+    let error = books.store.commit(&[grant(1, 1, 5)], at(1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    sqlx::query("ROLLBACK").execute(&mut db).await.unwrap();
+    // The same change goes through once the lock is gone.
+    let outcome = books.take(grant(1, 1, 5)).await;
+    assert_eq!(outcome, Outcome::Booked(ledger::Applied::Booked));
+    let balances = books.store.balances(AccountId::new(1)).await.unwrap().unwrap();
+    assert_eq!(balances.available.as_nano(), 5);
+}
+
+#[tokio::test]
+async fn books_that_are_dropped_without_a_close_open_again_whole() {
+    let books = books().await;
+    books.fund().await;
+    let path = books.folder.path().join("billing.sqlite");
+    // A copy of the files as they are, the log not merged: what a crash leaves.
+    let crashed = tempfile::tempdir().unwrap();
+    for name in ["billing.sqlite", "billing.sqlite-wal"] {
+        std::fs::copy(books.folder.path().join(name), crashed.path().join(name)).unwrap();
+    }
+    assert!(
+        std::fs::metadata(path.with_extension("sqlite-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
+    let again = SqliteStore::open(&crashed.path().join("billing.sqlite"))
+        .await
+        .unwrap();
+    let balances = again.balances(AccountId::new(1)).await.unwrap().unwrap();
+    assert_eq!(balances.reserved.as_nano(), 500_000_000_000);
+    assert!(again.audit().await.unwrap().is_clean());
+}

@@ -1,0 +1,272 @@
+//! The writer: groups, bisection, order, back-pressure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use billing::limits::QUEUE_MAX;
+use billing::store::sqlite::SqliteStore;
+use billing::store::{
+    AuditReport, Balances, BookedTransfer, Change, KeyRecord, LedgerStore, Maturing, Outcome,
+    ReservationRecord, StoreError,
+};
+use billing::writer::{self, WriteError, WriterHandle};
+use domain::{AccountId, Sequence, ShardId, Timestamp};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::support::{SHARD, at, books, grant, settle, settlement};
+
+/// A store that counts its commits and waits for leave before each.
+struct Gated {
+    inner: Arc<SqliteStore>,
+    gate: Semaphore,
+    entered: AtomicUsize,
+    commits: AtomicUsize,
+}
+
+impl Gated {
+    fn new(inner: Arc<SqliteStore>, open: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            gate: Semaphore::new(open),
+            entered: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+        })
+    }
+
+    fn commits(&self) -> usize {
+        self.commits.load(Ordering::SeqCst)
+    }
+}
+
+impl LedgerStore for Gated {
+    async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.inner.commit(changes, now).await
+    }
+
+    async fn key_by_hash(&self, secret_sha256: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        self.inner.key_by_hash(secret_sha256).await
+    }
+
+    async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {
+        self.inner.keys_of(owner).await
+    }
+
+    async fn balances(&self, owner: AccountId) -> Result<Option<Balances>, StoreError> {
+        self.inner.balances(owner).await
+    }
+
+    async fn history(
+        &self,
+        owner: AccountId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Option<Vec<BookedTransfer>>, StoreError> {
+        self.inner.history(owner, before, limit).await
+    }
+
+    async fn reservations(
+        &self,
+        shard: ShardId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<ReservationRecord>, StoreError> {
+        self.inner.reservations(shard, after, limit).await
+    }
+
+    async fn cursor(&self, shard: ShardId) -> Result<Sequence, StoreError> {
+        self.inner.cursor(shard).await
+    }
+
+    async fn due(&self, cutoff: Timestamp, limit: u32) -> Result<Vec<Maturing>, StoreError> {
+        self.inner.due(cutoff, limit).await
+    }
+
+    async fn audit(&self) -> Result<AuditReport, StoreError> {
+        self.inner.audit().await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
+
+/// Makes one call, and returns once the writer holds it before the closed gate: what comes next must queue.
+async fn occupy(writer: &WriterHandle, gated: &Gated) -> JoinHandle<Result<Outcome, WriteError>> {
+    let call = writer.clone();
+    let first = tokio::spawn(async move { call.write_one(grant(999, 2, 1)).await });
+    while gated.entered.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    first
+}
+
+async fn until_queued(writer: &WriterHandle, calls: usize) {
+    while writer.queued() < calls {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_together_share_one_commit() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1));
+    let first = occupy(&writer, &gated).await;
+    let calls: Vec<_> = (0..100)
+        .map(|id| {
+            let writer = writer.clone();
+            tokio::spawn(async move { writer.write_one(grant(1_000 + id, 1, 1)).await.unwrap() })
+        })
+        .collect();
+    until_queued(&writer, 100).await;
+    gated.gate.add_permits(1_000);
+    first.await.unwrap().unwrap();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(gated.commits(), 2);
+    drop(writer);
+    writing.await.unwrap();
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_large_call_is_committed_in_bounded_batches() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 1_000);
+    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1));
+    let changes: Vec<Change> = (0..1_000)
+        .map(|lease| settle(settlement(5, lease, 1, 2, 10)))
+        .collect();
+    let outcomes = writer.write(changes).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Settled));
+    // Three transfers each, 256 a batch.
+    assert_eq!(gated.commits(), 12);
+    books.assert_clean().await;
+}
+
+/// Makes the database refuse transfers that carry a certain memo or job.
+async fn poison(books: &crate::support::Books) {
+    let mut db = SqliteConnectOptions::new()
+        .filename(books.folder.path().join("billing.sqlite"))
+        .connect()
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "CREATE TRIGGER poison BEFORE INSERT ON transfers WHEN NEW.amount = 666 BEGIN SELECT RAISE (ABORT, 'poison'); END;
+        CREATE TRIGGER poison_job BEFORE INSERT ON transfers WHEN NEW.job = unhex('0000000000000000000000000000029A') BEGIN SELECT RAISE (ABORT, 'poison'); END",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn one_change_that_the_database_refuses_is_refused_alone() {
+    let books = books().await;
+    books.fund().await;
+    poison(&books).await;
+    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1));
+    let calls: Vec<_> = (0..64)
+        .map(|id| {
+            let writer = writer.clone();
+            let amount = if id == 41 { 666 } else { 1 };
+            tokio::spawn(async move { writer.write_one(grant(1_000 + id, 2, amount)).await })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    for (id, call) in calls.into_iter().enumerate() {
+        match call.await.unwrap() {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Booked(ledger::Applied::Booked)),
+            Err(WriteError::Store(StoreError::Refused { .. })) => refused.push(id),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, [41]);
+    let balances = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
+    assert_eq!(balances.available.as_nano(), 63);
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_settlement_that_the_database_refuses_is_kept_and_its_shard_goes_on() {
+    let books = books().await;
+    books.fund().await;
+    poison(&books).await;
+    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1));
+    let mut changes: Vec<Change> = (660..670)
+        .map(|lease| settle(settlement(5, lease, 1, 2, 10)))
+        .collect();
+    changes.push(Change::MoveCursor(SHARD, Sequence::new(5)));
+    for _ in 0..2 {
+        let outcomes = writer.write(changes.clone()).await.unwrap();
+        for (index, outcome) in outcomes[..10].iter().enumerate() {
+            if let Outcome::SettlementRefused(refusal) = outcome {
+                assert_eq!((index, refusal.code.as_str()), (6, "STORE_REFUSED"));
+            } else {
+                assert_eq!((*outcome == Outcome::Settled, index == 6), (true, false));
+            }
+        }
+        assert_eq!(outcomes[10], Outcome::Cursor(Sequence::new(5)));
+    }
+    let island = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
+    assert_eq!(island.pending.as_nano(), 9 * 1_000_000);
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so_at_once() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1));
+    let first = occupy(&writer, &gated).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for id in 0..QUEUE_MAX {
+        let call = writer.clone();
+        waiting.spawn(async move {
+            call.write_one(grant(10_000 + u128::try_from(id).unwrap(), 1, 1))
+                .await
+        });
+    }
+    until_queued(&writer, QUEUE_MAX).await;
+    let refused = writer.write_one(grant(9, 1, 1)).await;
+    assert!(matches!(refused, Err(WriteError::Busy)), "{refused:?}");
+    gated.gate.add_permits(100_000);
+    first.await.unwrap().unwrap();
+    while let Some(call) = waiting.join_next().await {
+        call.unwrap().unwrap();
+    }
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_writer_without_handles_finishes_its_queue() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1));
+    let first = occupy(&writer, &gated).await;
+    let calls: Vec<_> = (0..10)
+        .map(|id| {
+            let writer = writer.clone();
+            tokio::spawn(async move { writer.write_one(grant(1_000 + id, 2, 1)).await })
+        })
+        .collect();
+    until_queued(&writer, 10).await;
+    // The callers go away; what they asked for is written all the same.
+    calls.into_iter().chain([first]).for_each(|call| call.abort());
+    drop(writer);
+    gated.gate.add_permits(1_000);
+    writing.await.unwrap();
+    let balances = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
+    assert_eq!(balances.available.as_nano(), 11);
+}
