@@ -2,7 +2,7 @@
 
 use domain::{
     AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Price, Sequence, ShardId, TransferId,
-    Units,
+    UNITS_MAX, Units,
 };
 
 use super::error::{FieldError, FieldResult};
@@ -325,7 +325,7 @@ fn settlement_from_wire(settlement: wire::Settlement) -> FieldResult<Settlement>
         return Err(FieldError::new("sequence", "must be above 0"));
     }
     let bill = Bill {
-        units: Units::new(settlement.units),
+        units: units_from_wire("units", settlement.units)?,
         charge: Credits::from_nano(settlement.charge_nano),
         fee: Credits::from_nano(settlement.fee_nano),
         bid_liquidity: liquidity_from_wire("bid_liquidity", settlement.bid_liquidity)?,
@@ -370,6 +370,13 @@ fn settlement_to_wire(settlement: &Settlement) -> wire::Settlement {
         compensation_nano: settlement.compensation.as_nano(),
         billed_before_thousandths: settlement.billed_before_thousandths.to_be_bytes().to_vec(),
     }
+}
+
+fn units_from_wire(field: &str, units: u64) -> FieldResult<Units> {
+    if units > UNITS_MAX {
+        return Err(FieldError::new(field, format!("must be at most {UNITS_MAX}")));
+    }
+    Ok(Units::new(units))
 }
 
 fn thousandths_from_wire(field: &str, bytes: &[u8]) -> FieldResult<u128> {
@@ -440,6 +447,7 @@ mod tests {
         };
         assert_eq!(broken(|s| s.lease_id = "job_1".into()), "settlements[0].lease_id");
         assert_eq!(broken(|s| s.price = 1), "settlements[0].price");
+        assert_eq!(broken(|s| s.units = u64::MAX), "settlements[0].units");
         assert_eq!(broken(|s| s.epoch = 256), "settlements[0].epoch");
         assert_eq!(broken(|s| s.sequence = 0), "settlements[0].sequence");
         assert_eq!(broken(|s| s.sequence = u64::MAX), "settlements[0].sequence");
