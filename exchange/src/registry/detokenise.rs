@@ -1,6 +1,13 @@
 //! Token ids to text, whole characters only, with a watch for stop strings.
+//!
+//! One answer's ids go in as they come, in pieces of any size, and the text that comes out is the same as if all had
+//! come at once: everything is decided id by id.
+
+use std::sync::Arc;
 
 use domain::TokenCount;
+
+use super::tokenizer::{Vocabulary, token_bytes};
 
 /// Stop strings that one request may name.
 pub const STOPS_MAX: usize = 16;
@@ -44,6 +51,22 @@ impl StopStrings {
         }
         Ok(Self(stops))
     }
+
+    /// Where the first stop string in `text` begins.
+    fn first_in(&self, text: &str) -> Option<usize> {
+        self.0.iter().filter_map(|stop| text.find(stop.as_str())).min()
+    }
+
+    /// How many bytes at the end of `text` could be the beginning of a stop string.
+    fn begun_at_end_of(&self, text: &str) -> usize {
+        let begun = |stop: &String| {
+            let ends = stop.char_indices().map(|(end, _)| end).rev();
+            ends.into_iter()
+                .find(|end| text.ends_with(&stop[..*end]))
+                .unwrap_or(0)
+        };
+        self.0.iter().map(begun).max().unwrap_or(0)
+    }
 }
 
 /// What some ids came to.
@@ -57,19 +80,102 @@ pub struct Piece {
 }
 
 /// Turns the ids of one answer into text. The text does not depend on how the ids are cut into calls.
+///
+/// Control tokens, and ids that the model does not have, write nothing.
 #[derive(Clone, Debug)]
-pub struct Detokeniser {}
+pub struct Detokeniser {
+    vocabulary: Arc<Vocabulary>,
+    stops: StopStrings,
+    taken: u32,
+    /// The beginning of a character.
+    bytes: Vec<u8>,
+    /// Whole characters that could be the beginning of a stop string.
+    held: String,
+    stopped_after: Option<TokenCount>,
+}
 
 impl Detokeniser {
-    /// Takes the next ids.
-    pub fn push(&mut self, ids: &[u32]) -> Piece {
-        let _ = ids;
-        todo!()
+    pub(super) fn new(vocabulary: Arc<Vocabulary>, stops: StopStrings) -> Self {
+        Self {
+            vocabulary,
+            stops,
+            taken: 0,
+            bytes: Vec::new(),
+            held: String::new(),
+            stopped_after: None,
+        }
     }
 
-    /// The end: what was held back. Half a character comes out as U+FFFD.
+    /// Takes the next ids.
+    pub fn push(&mut self, ids: &[u32]) -> Piece {
+        let mut text = String::new();
+        for id in ids {
+            if self.stopped_after.is_some() {
+                break;
+            }
+            self.taken = self.taken.saturating_add(1);
+            let vocabulary = Arc::clone(&self.vocabulary);
+            self.bytes
+                .extend_from_slice(token_bytes(&vocabulary, *id).unwrap_or_default());
+            take_whole_characters(&mut self.bytes, &mut self.held);
+            self.release(&mut text);
+        }
+        Piece {
+            text,
+            stopped_after: self.stopped_after,
+        }
+    }
+
+    /// The end: what was held back. Half a character comes out as U+FFFD, and if that completes a stop string, the
+    /// text ends before it.
     #[must_use]
-    pub fn finish(self) -> String {
-        todo!()
+    pub fn finish(mut self) -> String {
+        if self.stopped_after.is_some() {
+            return String::new();
+        }
+        self.held.push_str(&String::from_utf8_lossy(&self.bytes));
+        match self.stops.first_in(&self.held) {
+            Some(start) => self.held.truncate(start),
+            None => {}
+        }
+        self.held
+    }
+
+    /// Moves what is certain from what is held to `text`.
+    fn release(&mut self, text: &mut String) {
+        if let Some(start) = self.stops.first_in(&self.held) {
+            text.push_str(&self.held[..start]);
+            self.held.clear();
+            self.stopped_after = Some(TokenCount::new(self.taken));
+            return;
+        }
+        let certain = self.held.len() - self.stops.begun_at_end_of(&self.held);
+        text.push_str(&self.held[..certain]);
+        self.held.drain(..certain);
+    }
+}
+
+/// Moves whole characters to `text` and leaves the beginning of one; bytes that begin none become U+FFFD, as they do
+/// where the whole answer is decoded at once.
+fn take_whole_characters(bytes: &mut Vec<u8>, text: &mut String) {
+    let mut done = 0;
+    loop {
+        match std::str::from_utf8(&bytes[done..]) {
+            Ok(valid) => {
+                text.push_str(valid);
+                bytes.clear();
+                return;
+            }
+            Err(error) => {
+                let valid = done + error.valid_up_to();
+                text.push_str(&String::from_utf8_lossy(&bytes[done..valid]));
+                let Some(invalid) = error.error_len() else {
+                    bytes.drain(..valid);
+                    return;
+                };
+                text.push(char::REPLACEMENT_CHARACTER);
+                done = valid + invalid;
+            }
+        }
     }
 }
