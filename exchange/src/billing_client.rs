@@ -1,10 +1,45 @@
 //! Calls to the billing service, typed, with timeouts and bounded retries.
+//!
+//! Invariants: every call ends within attempts × timeout; only calls that billing can tell a repetition of are
+//! repeated; the service token is in the request's metadata and nowhere else.
+//!
+//! Deliberately absent: what to do without billing. Each caller decides that.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use domain::{AccountId, Credits, KeyId, Sequence, ShardId, TransferId};
 use proto::billing::v1 as wire;
+use proto::billing::v1::billing_service_client::BillingServiceClient;
+use proto::convert::billing::{
+    SettleBatch, reserve_to_wire, return_to_wire, scope_from_wire, scope_to_wire, sequence_from_wire,
+    settle_to_wire,
+};
+use proto::convert::{FieldError, FieldResult, id_from_wire};
 use service::secret::Secret;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+pub use proto::convert::billing::{KeyScope, Reserve, ReturnReserved};
+
+use crate::backoff::Backoff;
+
+/// How long one attempt at a small call may take: a hundred times what it usually does.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+/// Settling a batch, and reading a page of reservations: a transaction over hundreds of rows.
+pub const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// An audit reads all accounts.
+pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Attempts at a call that may be repeated: enough for a restart of billing to pass unnoticed, few enough that a
+/// consumer who waits for credits gets an answer.
+pub const ATTEMPTS_MAX: u32 = 4;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// An audit of a million accounts fits.
+const MESSAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// How billing is reached.
 #[derive(Clone, Debug)]
@@ -13,8 +48,19 @@ pub struct BillingConfig {
     pub address: String,
     /// The service token.
     pub token: Secret,
-    /// How long one attempt may take.
+    /// How long one attempt at a small call may take; [`TIMEOUT`] if there is no reason for another.
     pub timeout: Duration,
+}
+
+/// A configuration that no client can be made from.
+#[derive(Debug, thiserror::Error)]
+pub enum BillingClientError {
+    /// Not an address.
+    #[error("billing's address is malformed")]
+    Address(#[source] tonic::transport::Error),
+    /// Not something that a header can carry.
+    #[error("the service token has characters that a header cannot carry")]
+    Token,
 }
 
 /// Why a call failed.
@@ -42,6 +88,14 @@ pub enum BillingError {
     },
 }
 
+impl From<FieldError> for BillingError {
+    fn from(error: FieldError) -> Self {
+        Self::Malformed {
+            message: error.to_string(),
+        }
+    }
+}
+
 /// Whose a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authenticated {
@@ -51,17 +105,6 @@ pub struct Authenticated {
     pub key: KeyId,
     /// What it may be used for.
     pub scope: KeyScope,
-}
-
-/// What a key may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyScope {
-    /// Everything.
-    Full,
-    /// Buying.
-    Consumer,
-    /// Enrolling Islands.
-    Island,
 }
 
 /// A new key.
@@ -82,34 +125,6 @@ pub struct Balance {
     pub reserved: Credits,
     /// Earned and not yet matured.
     pub pending: Credits,
-}
-
-/// What is asked of [`BillingClient::reserve`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reserve {
-    /// Derived by the caller: the key of idempotence.
-    pub transfer: TransferId,
-    /// Whose.
-    pub account: AccountId,
-    /// The shard that will spend it.
-    pub shard: ShardId,
-    /// At least this much, or it is refused.
-    pub minimum: Credits,
-    /// As much of this as is available.
-    pub wanted: Credits,
-}
-
-/// What is asked of [`BillingClient::return_reserved`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReturnReserved {
-    /// The transfer of the `Defund`: the key of idempotence.
-    pub transfer: TransferId,
-    /// Whose.
-    pub account: AccountId,
-    /// The shard that had it.
-    pub shard: ShardId,
-    /// How much.
-    pub amount: Credits,
 }
 
 /// A transfer into or out of a reserved account.
@@ -143,16 +158,50 @@ pub struct Settled {
 
 /// A typed client of the billing service. Cheap to clone; connects when first used.
 #[derive(Clone, Debug)]
-pub struct BillingClient {}
+pub struct BillingClient {
+    service: Service,
+    timeout: Duration,
+}
+
+type Service = BillingServiceClient<InterceptedService<Channel, AddToken>>;
+
+#[derive(Clone, Debug)]
+struct AddToken(MetadataValue<Ascii>);
+
+impl Interceptor for AddToken {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// Whether billing can tell that a call repeats an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Never,
+    Safe,
+}
 
 impl BillingClient {
-    /// A client for the service at `config.address`; nothing is sent yet.
+    /// A client for the service at `config.address`; nothing is sent yet. Needs a runtime around it.
     ///
     /// # Errors
     /// When address or token are malformed.
     pub fn new(config: &BillingConfig) -> Result<Self, BillingClientError> {
-        let _ = config;
-        todo!()
+        let endpoint = Endpoint::from_shared(config.address.clone())
+            .map_err(BillingClientError::Address)?
+            .connect_timeout(config.timeout)
+            .tcp_nodelay(true);
+        let mut token: MetadataValue<Ascii> = format!("Bearer {}", config.token.expose())
+            .parse()
+            .map_err(|_| BillingClientError::Token)?;
+        token.set_sensitive(true);
+        let service = BillingServiceClient::with_interceptor(endpoint.connect_lazy(), AddToken(token))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self {
+            service,
+            timeout: config.timeout,
+        })
     }
 
     /// Tells whose key has this SHA-256.
@@ -160,8 +209,19 @@ impl BillingClient {
     /// # Errors
     /// `Refused` for an unknown or revoked key.
     pub async fn authenticate_key(&self, secret_sha256: [u8; 32]) -> Result<Authenticated, BillingError> {
-        let _ = secret_sha256;
-        todo!()
+        let request = wire::AuthenticateApiKeyRequest {
+            secret_sha256: secret_sha256.to_vec(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.authenticate_api_key(request).await }
+        };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(Authenticated {
+            account: id_from_wire("account_id", &answer.account_id)?,
+            key: id_from_wire("key_id", &answer.key_id)?,
+            scope: scope_from_wire("scope", answer.scope)?,
+        })
     }
 
     /// Makes an account; repeating the request id returns the same one.
@@ -173,8 +233,16 @@ impl BillingClient {
         request_id: &str,
         display_name: &str,
     ) -> Result<AccountId, BillingError> {
-        let _ = (request_id, display_name);
-        todo!()
+        let request = wire::CreateAccountRequest {
+            request_id: request_id.to_owned(),
+            display_name: display_name.to_owned(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.create_account(request).await }
+        };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(id_from_wire("account_id", &answer.account_id)?)
     }
 
     /// Grants credits once per request id; returns what is available now.
@@ -188,8 +256,18 @@ impl BillingClient {
         amount: Credits,
         reason: &str,
     ) -> Result<Credits, BillingError> {
-        let _ = (request_id, account, amount, reason);
-        todo!()
+        let request = wire::GrantCreditsRequest {
+            request_id: request_id.to_owned(),
+            account_id: account.to_string(),
+            amount_nano: amount.as_nano(),
+            reason: reason.to_owned(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.grant_credits(request).await }
+        };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(Credits::from_nano(answer.available_nano))
     }
 
     /// Makes an API key. Never repeated by itself: each call makes another.
@@ -202,8 +280,20 @@ impl BillingClient {
         name: &str,
         scope: KeyScope,
     ) -> Result<CreatedKey, BillingError> {
-        let _ = (account, name, scope);
-        todo!()
+        let request = wire::CreateApiKeyRequest {
+            account_id: account.to_string(),
+            name: name.to_owned(),
+            scope: scope_to_wire(scope).into(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.create_api_key(request).await }
+        };
+        let answer = self.call(Repeat::Never, self.timeout, call).await?;
+        Ok(CreatedKey {
+            key: id_from_wire("key_id", &answer.key_id)?,
+            secret: Secret::new(answer.secret),
+        })
     }
 
     /// Moves credits into a reserved account; returns how much.
@@ -211,8 +301,22 @@ impl BillingClient {
     /// # Errors
     /// `Refused` when less than the minimum is available.
     pub async fn reserve(&self, reserve: Reserve) -> Result<Credits, BillingError> {
-        let _ = reserve;
-        todo!()
+        let request = reserve_to_wire(&reserve);
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.reserve(request).await }
+        };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        let amount = Credits::from_nano(answer.amount_nano);
+        if amount < reserve.minimum || amount > reserve.wanted {
+            return Err(BillingError::Malformed {
+                message: format!(
+                    "it reserved {amount}, not {} to {}",
+                    reserve.minimum, reserve.wanted
+                ),
+            });
+        }
+        Ok(amount)
     }
 
     /// Moves credits back that the engine has given up.
@@ -220,8 +324,13 @@ impl BillingClient {
     /// # Errors
     /// See [`BillingError`].
     pub async fn return_reserved(&self, returned: ReturnReserved) -> Result<(), BillingError> {
-        let _ = returned;
-        todo!()
+        let request = return_to_wire(&returned);
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.return_reserved(request).await }
+        };
+        self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(())
     }
 
     /// One page of a shard's reservations, oldest first, from where `after` says.
@@ -233,17 +342,38 @@ impl BillingClient {
         shard: ShardId,
         after: Option<&str>,
     ) -> Result<ReservationPage, BillingError> {
-        let _ = (shard, after);
-        todo!()
+        let request = wire::ListReservationsRequest {
+            shard: u32::from(shard.get()),
+            page_size: 0,
+            page_token: after.unwrap_or_default().to_owned(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.list_reservations(request).await }
+        };
+        let answer = self.call(Repeat::Safe, BATCH_TIMEOUT, call).await?;
+        let reservations = answer.reservations.iter().map(reservation_from_wire);
+        Ok(ReservationPage {
+            reservations: reservations.collect::<FieldResult<_>>()?,
+            next: Some(answer.next_page_token).filter(|token| !token.is_empty()),
+        })
     }
 
     /// Books a batch of settlements.
     ///
     /// # Errors
     /// See [`BillingError`].
-    pub async fn settle(&self, batch: wire::SettleRequest) -> Result<Settled, BillingError> {
-        let _ = batch;
-        todo!()
+    pub async fn settle(&self, batch: &SettleBatch) -> Result<Settled, BillingError> {
+        let request = settle_to_wire(batch);
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.settle(request).await }
+        };
+        let answer = self.call(Repeat::Safe, BATCH_TIMEOUT, call).await?;
+        Ok(Settled {
+            through: sequence_from_wire("through_sequence", answer.through_sequence)?,
+            refusals: answer.refusals,
+        })
     }
 
     /// How far a shard is settled.
@@ -251,8 +381,12 @@ impl BillingClient {
     /// # Errors
     /// See [`BillingError`].
     pub async fn cursor(&self, shard: ShardId) -> Result<Sequence, BillingError> {
-        let _ = shard;
-        todo!()
+        let request = wire::GetSettlementCursorRequest {
+            shard: u32::from(shard.get()),
+        };
+        let call = |mut service: Service| async move { service.get_settlement_cursor(request).await };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(sequence_from_wire("through_sequence", answer.through_sequence)?)
     }
 
     /// An account's balances.
@@ -260,8 +394,19 @@ impl BillingClient {
     /// # Errors
     /// See [`BillingError`].
     pub async fn balance(&self, account: AccountId) -> Result<Balance, BillingError> {
-        let _ = account;
-        todo!()
+        let request = wire::GetBalanceRequest {
+            account_id: account.to_string(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.get_balance(request).await }
+        };
+        let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(Balance {
+            available: Credits::from_nano(answer.available_nano),
+            reserved: Credits::from_nano(answer.reserved_nano),
+            pending: Credits::from_nano(answer.pending_nano),
+        })
     }
 
     /// Checks the books.
@@ -269,17 +414,74 @@ impl BillingClient {
     /// # Errors
     /// See [`BillingError`].
     pub async fn audit(&self) -> Result<wire::AuditResponse, BillingError> {
-        todo!()
+        let call = |mut service: Service| async move { service.audit(wire::AuditRequest {}).await };
+        self.call(Repeat::Safe, AUDIT_TIMEOUT, call).await
+    }
+
+    async fn call<T, F>(
+        &self,
+        repeat: Repeat,
+        timeout: Duration,
+        attempt: impl Fn(Service) -> F + Send,
+    ) -> Result<T, BillingError>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+        let mut attempts = 1;
+        loop {
+            let error = match tokio::time::timeout(timeout, attempt(self.service.clone())).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => error_of(&status),
+                Err(_) => BillingError::Unavailable {
+                    message: format!("no answer within {timeout:?}"),
+                },
+            };
+            let again = matches!(error, BillingError::Unavailable { .. }) && repeat == Repeat::Safe;
+            if !again || attempts >= ATTEMPTS_MAX {
+                return Err(error);
+            }
+            attempts += 1;
+            tokio::time::sleep(backoff.delay()).await;
+        }
     }
 }
 
-/// A configuration that no client can be made from.
-#[derive(Debug, thiserror::Error)]
-pub enum BillingClientError {
-    /// Not an address.
-    #[error("billing's address is malformed")]
-    Address(#[source] tonic::transport::Error),
-    /// Not something that a header can carry.
-    #[error("the service token has characters that a header cannot carry")]
-    Token,
+fn reservation_from_wire(reservation: &wire::Reservation) -> FieldResult<Reservation> {
+    Ok(Reservation {
+        transfer: id_from_wire("transfer_id", &reservation.transfer_id)?,
+        account: id_from_wire("account_id", &reservation.account_id)?,
+        amount: Credits::from_nano(reservation.amount_nano),
+    })
+}
+
+/// A refusal is billing's word about the request; everything else may pass.
+fn error_of(status: &Status) -> BillingError {
+    let message = status.message().to_owned();
+    // A source means that the status was made on this side, out of a broken connection.
+    if status.source().is_some() {
+        return BillingError::Unavailable { message };
+    }
+    match status.code() {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => BillingError::Refused {
+            code: service::errors::reason_of(status).unwrap_or_else(|| format!("{:?}", status.code())),
+            message,
+        },
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => BillingError::Unavailable { message },
+    }
 }
