@@ -3,9 +3,11 @@
 //! [`start`] wires the parts and serves them on one port; [`run`] does so until it is told to stop. Facts flow one way:
 //! gateway → sequencer → engine → reports, market data and leasing → receipts → outbox → billing.
 
+pub mod agent_sessions;
 mod backoff;
 pub mod billing_client;
 pub mod buying_power;
+mod canary;
 pub mod config;
 pub mod gateway;
 pub mod identity;
@@ -13,6 +15,9 @@ pub mod journal;
 pub mod leasing;
 pub mod market_data;
 pub mod names;
+pub mod outbox;
+pub mod receipts;
+pub mod reconcile;
 pub mod registry;
 mod running;
 pub mod sequencer;
