@@ -15,6 +15,7 @@ use domain::{
 use matcher::{EndReason, RejectReason};
 use proto::convert::SignedReceipt;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::job::Sampling;
 
@@ -46,6 +47,8 @@ pub(crate) enum AgentInput {
         session: SessionId,
         island: IslandId,
         outbox: mpsc::Sender<ToAgent>,
+        /// Cancelled when leasing knows the session no more.
+        ended: CancellationToken,
         reply: oneshot::Sender<()>,
     },
     /// The canary measured so much.
@@ -168,4 +171,6 @@ pub(super) struct Agent {
     pub(super) island: IslandId,
     pub(super) outbox: mpsc::Sender<ToAgent>,
     pub(super) measured: BTreeMap<InstrumentId, TierFloor>,
+    /// Tells the session that leasing knows it no more.
+    pub(super) _ended: DropGuard,
 }

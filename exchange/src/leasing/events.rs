@@ -250,7 +250,6 @@ impl State {
         });
         job.leases.push(Lease {
             lease,
-            trade: traded.trade,
             epoch: traded.epoch,
             island: traded.island,
             session: traded.ask_session,
@@ -380,6 +379,6 @@ impl State {
             })
         };
         // Who asked may have gone.
-        drop(pending.reply.send(outcome));
+        let _ = pending.reply.send(outcome);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dispatch::{EndCause, Settlement};
 use domain::{
     AccountId, Bill, IslandId, JobId, JobOutcome, LeaseEpoch, LeaseId, OrderId, Price, SessionId, Timestamp,
-    TokenCount, TradeId,
+    TokenCount,
 };
 use matcher::{BidAccepted, CellKey, PlaceBid};
 use proto::convert::SignedReceipt;
@@ -64,7 +64,6 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) lease: LeaseId,
-    pub(super) trade: TradeId,
     pub(super) epoch: LeaseEpoch,
     pub(super) island: IslandId,
     /// The Island's session when it traded.

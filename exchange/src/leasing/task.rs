@@ -358,6 +358,7 @@ impl State {
                 session,
                 island,
                 outbox,
+                ended,
                 reply,
             } => {
                 self.agents.insert(
@@ -366,11 +367,12 @@ impl State {
                         island,
                         outbox,
                         measured: BTreeMap::new(),
+                        _ended: ended.drop_guard(),
                     },
                 );
                 self.input(Input::Joined { session }, now);
                 // A session that has gone meanwhile sends `Left`.
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             AgentInput::Measured {
                 session,
