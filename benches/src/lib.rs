@@ -1,1 +1,3 @@
 //! Measurements: the engine, the journal, the services beside their floors.
+
+pub mod book_replay;
