@@ -1,0 +1,128 @@
+//! `atoll balance`, `atoll jobs`, `atoll orders`, `atoll models`: what an account has, and what is on offer.
+
+use anyhow::Result;
+use proto::exchange::v1::{
+    GetBalanceRequest, GetBalanceResponse, Job, ListJobsRequest, ListModelsRequest, ListOrdersRequest,
+};
+
+use crate::client::{Connection, explain};
+use crate::show;
+
+/// Shows the balances.
+pub(crate) async fn balance(connection: &Connection) -> Result<()> {
+    let answer = connection
+        .exchange()
+        .await?
+        .get_balance(GetBalanceRequest {})
+        .await;
+    print!(
+        "{}",
+        render_balance(&answer.map_err(|status| explain(&status))?.into_inner())
+    );
+    Ok(())
+}
+
+/// Balances as a table.
+pub(crate) fn render_balance(balance: &GetBalanceResponse) -> String {
+    let row = |name: &str, nano: i64| vec![name.to_owned(), show::credits(nano)];
+    let table = show::table(&[
+        row("available", balance.available_nano),
+        row("buying power", balance.buying_power_nano),
+        row("bound to jobs", balance.bound_nano),
+        row("earned, pending", balance.pending_nano),
+    ]);
+    format!("{} (virtual credits, no cash value)\n{table}", balance.account_id)
+}
+
+/// Shows the jobs.
+pub(crate) async fn jobs(connection: &Connection) -> Result<()> {
+    let answer = connection
+        .exchange()
+        .await?
+        .list_jobs(ListJobsRequest { page_size: 0 })
+        .await;
+    let jobs = answer.map_err(|status| explain(&status))?.into_inner().jobs;
+    let mut rows = vec![
+        [
+            "job", "model", "state", "island", "where", "price", "units", "charge",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(jobs.iter().map(job_row));
+    print!("{}", show::table(&rows));
+    Ok(())
+}
+
+fn job_row(job: &Job) -> Vec<String> {
+    let bill = job.bill.as_ref();
+    vec![
+        job.job_id.clone(),
+        job.model.clone(),
+        job.state.clone(),
+        job.island_id.clone(),
+        job.cell
+            .as_ref()
+            .map_or_else(String::new, |cell| show::place(Some(cell))),
+        if job.price == 0 {
+            String::new()
+        } else {
+            show::price(job.price)
+        },
+        job.usage.as_ref().map_or(0, |usage| usage.units).to_string(),
+        show::credits(bill.map_or(0, |bill| bill.charge_nano.saturating_add(bill.fee_nano))),
+    ]
+}
+
+/// Shows the live orders.
+pub(crate) async fn orders(connection: &Connection) -> Result<()> {
+    let answer = connection
+        .exchange()
+        .await?
+        .list_orders(ListOrdersRequest {})
+        .await;
+    let orders = answer.map_err(|status| explain(&status))?.into_inner().orders;
+    let mut rows = vec![
+        ["order", "model", "price", "jobs", "left", "reserved"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(orders.iter().map(|order| {
+        vec![
+            order.order_id.clone(),
+            order.model.clone(),
+            show::price(order.price),
+            order.order_quantity.to_string(),
+            order.leaves_quantity.to_string(),
+            show::credits(order.reserved_nano),
+        ]
+    }));
+    print!("{}", show::table(&rows));
+    Ok(())
+}
+
+/// Shows the models.
+pub(crate) async fn models(connection: &Connection) -> Result<()> {
+    let answer = connection
+        .exchange()
+        .await?
+        .list_models(ListModelsRequest {})
+        .await;
+    let models = answer.map_err(|status| explain(&status))?.into_inner().models;
+    let mut rows = vec![
+        ["model", "context", "best ask", "licence"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(models.iter().map(|model| {
+        let best = model.best_ask.map_or_else(|| "none".to_owned(), show::price);
+        vec![
+            model.model.clone(),
+            model.context_max.to_string(),
+            best,
+            model.licence.clone(),
+        ]
+    }));
+    print!("{}", show::table(&rows));
+    Ok(())
+}

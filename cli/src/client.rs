@@ -1,0 +1,145 @@
+//! A client's end of the wire: where the exchange is, whose key speaks, and what its errors mean to a person.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use proto::exchange::v1::exchange_service_client::ExchangeServiceClient;
+use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
+use service::secret::Secret;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::state::{self, State};
+
+/// How long a connection may take: longer means that nobody is there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the exchange is and whose key speaks.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Connection {
+    /// The exchange's address; that of the `atoll up` on this machine unless given.
+    #[arg(long, env = "ATOLL_EXCHANGE", value_name = "URL", global = true)]
+    exchange: Option<String>,
+    /// The API key; that of the `atoll up` on this machine unless given.
+    #[arg(
+        long,
+        env = "ATOLL_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        global = true
+    )]
+    api_key: Option<Secret>,
+    /// The state folder of the `atoll up` whose address and key are the defaults.
+    #[arg(long, env = "ATOLL_DATA", value_name = "DIR", global = true)]
+    data: Option<std::path::PathBuf>,
+}
+
+/// The exchange's own service, with the key on every call.
+pub(crate) type Exchange = ExchangeServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Adds the key to every call.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// A bearer of this key.
+    ///
+    /// # Errors
+    /// When the key has characters that no header carries.
+    pub(crate) fn new(key: &Secret) -> Result<Self> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.expose())
+            .parse()
+            .context("the API key is not printable text")?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl Connection {
+    fn state(&self) -> Option<State> {
+        State::read(self.data.as_deref().unwrap_or(&state::default_folder()))
+            .ok()
+            .flatten()
+    }
+
+    async fn channel(&self) -> Result<Channel> {
+        let running = self.state().and_then(|state| state.address);
+        let url = self.exchange.clone().or(running).ok_or_else(|| {
+            anyhow!("no exchange is known here; start one with `atoll up`, or name one with --exchange URL")
+        })?;
+        connect(&url).await
+    }
+
+    /// Connects to the exchange with the key.
+    ///
+    /// # Errors
+    /// When no exchange or key is known, or nobody answers.
+    pub(crate) async fn exchange(&self) -> Result<Exchange> {
+        let known = self.state().map(|state| state.consumer.api_key);
+        let key =
+            self.api_key.clone().or(known).ok_or_else(|| {
+                anyhow!("no API key is known here; pass --api-key KEY or set ATOLL_API_KEY")
+            })?;
+        Ok(ExchangeServiceClient::with_interceptor(
+            self.channel().await?,
+            Bearer::new(&key)?,
+        ))
+    }
+
+    /// Connects to the public market data.
+    ///
+    /// # Errors
+    /// When no exchange is known, or nobody answers.
+    pub(crate) async fn market_data(&self) -> Result<MarketDataServiceClient<Channel>> {
+        Ok(MarketDataServiceClient::new(self.channel().await?))
+    }
+
+    /// Connects to the exchange at `url` with `key`.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub(crate) async fn exchange_at(url: &str, key: &Secret) -> Result<Exchange> {
+        Ok(ExchangeServiceClient::with_interceptor(
+            connect(url).await?,
+            Bearer::new(key)?,
+        ))
+    }
+
+    /// The state folder that was named.
+    pub(crate) fn data(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+}
+
+/// Connects to a server of ours.
+///
+/// # Errors
+/// When the address is malformed, or nobody answers.
+pub(crate) async fn connect(url: &str) -> Result<Channel> {
+    Endpoint::from_shared(url.to_owned())
+        .with_context(|| format!("`{url}` is not an address such as http://127.0.0.1:8080"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect()
+        .await
+        .with_context(|| format!("nobody answers at {url}; is the exchange running?"))
+}
+
+/// What a refused call means, with its stable code.
+pub(crate) fn explain(status: &Status) -> anyhow::Error {
+    match service::errors::reason_of(status) {
+        Some(code) => anyhow!("{} [{code}]", status.message()),
+        None => anyhow!("{} [{:?}]", status.message(), status.code()),
+    }
+}

@@ -1,0 +1,82 @@
+//! How values look to a person.
+
+use domain::{Credits, Price};
+use proto::types::v1 as wire;
+
+/// Nano-credits as credits.
+pub(crate) fn credits(nano: i64) -> String {
+    Credits::from_nano(nano).to_string()
+}
+
+/// A price in credits per 1,000 work units.
+pub(crate) fn price(nano_per_thousand: u64) -> String {
+    Price::new(nano_per_thousand)
+        .map_or_else(|_| format!("{nano_per_thousand} nano"), |price| price.to_string())
+}
+
+/// A tier's name, `any` if there is none.
+pub(crate) fn tier(number: i32) -> &'static str {
+    match wire::Tier::try_from(number) {
+        Ok(wire::Tier::Phone) => "phone",
+        Ok(wire::Tier::Laptop) => "laptop",
+        Ok(wire::Tier::Desktop) => "desktop",
+        Ok(wire::Tier::Workstation) => "workstation",
+        Ok(wire::Tier::Server) => "server",
+        Ok(wire::Tier::Unspecified) | Err(_) => "any",
+    }
+}
+
+/// How a job ended, in a word.
+pub(crate) fn outcome(number: i32) -> &'static str {
+    match wire::JobOutcome::try_from(number) {
+        Ok(wire::JobOutcome::Stopped) => "stopped",
+        Ok(wire::JobOutcome::Length) => "length",
+        Ok(wire::JobOutcome::Cancelled) => "cancelled",
+        Ok(wire::JobOutcome::Incomplete) => "incomplete",
+        Ok(wire::JobOutcome::Failed) => "failed",
+        Ok(wire::JobOutcome::Unspecified) | Err(_) => "unknown",
+    }
+}
+
+/// Region and tier of a cell.
+pub(crate) fn place(cell: Option<&wire::Cell>) -> String {
+    cell.map_or_else(
+        || "?".to_owned(),
+        |cell| format!("{}, {}", cell.region, tier(cell.tier)),
+    )
+}
+
+/// Columns padded to the widest entry; the first row is the head.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up() {
+        let rows = [
+            vec!["price".into(), "jobs".into()],
+            vec!["0.02".into(), "1000".into()],
+        ];
+        assert_eq!(table(&rows), "price  jobs\n0.02   1000\n");
+    }
+}

@@ -1,0 +1,14 @@
+//! Whole exchanges with real Islands, driven from outside as their users drive them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop there and say why"
+)]
+
+mod answers;
+mod check;
+mod failover;
+mod life;
+mod refusals;
+mod support;
+mod third_party;
