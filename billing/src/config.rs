@@ -243,7 +243,11 @@ pub enum FolderError {
 
 /// A data folder that nobody else uses until this is dropped.
 #[derive(Debug)]
-pub struct OwnedFolder(#[expect(dead_code, reason = "holding it open holds the lock")] File);
+pub struct OwnedFolder {
+    path: PathBuf,
+    /// Holding it open holds the lock.
+    _lock: File,
+}
 
 impl OwnedFolder {
     /// Makes the folder if need be, and takes it.
@@ -262,11 +266,32 @@ impl OwnedFolder {
             .open(path.join(LOCK_FILE))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self(lock)),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(FolderError::InUse {
                 path: path.to_owned(),
             }),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
+        }
+    }
+}
+
+impl OwnedFolder {
+    /// Makes an empty file for its owner's eyes only, unless it is there. What SQLite puts beside it gets the same
+    /// rights.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_private_file(&self, file: &Path) -> Result<(), FolderError> {
+        match private_file().create_new(true).open(file) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(source) => Err(FolderError::Unusable {
+                path: self.path.clone(),
+                source,
+            }),
         }
     }
 }

@@ -10,9 +10,9 @@ use service::secret::Secret;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::api::Api;
 use crate::auth::TokenCheck;
@@ -50,6 +50,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     config.check()?;
     let folder = OwnedFolder::take(&config.data_dir)?;
     let token = config.token()?;
+    folder.make_private_file(&config.database())?;
     let store = Arc::new(SqliteStore::open(&config.database()).await?);
     let listener = TcpListener::bind(config.listen)
         .await
@@ -113,10 +114,11 @@ async fn answer_calls<S: LedgerStore>(
         .add_service(service::grpc::reflection_v1(proto::DESCRIPTORS)?)
         .add_service(service::grpc::reflection_v1alpha(proto::DESCRIPTORS)?)
         .add_service(InterceptedService::new(billing, check));
+    // Small answers must not wait for more to send.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stopping = shutdown.clone();
-    let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-        stopping.triggered().await
-    });
+    let stopped = async move { stopping.triggered().await };
+    let serving = server.serve_with_incoming_shutdown(incoming, stopped);
     let overdue = async {
         shutdown.triggered().await;
         tokio::time::sleep(DRAIN_DEADLINE).await;

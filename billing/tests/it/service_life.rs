@@ -123,3 +123,46 @@ async fn a_broken_database_stops_the_start_with_a_clear_error() {
         "{error:#}"
     );
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_books_are_for_their_owners_eyes_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut served = served().await;
+    account(&mut served.client, "ada", 5).await;
+    for name in ["billing.sqlite", "billing.sqlite-wal", "billing.lock"] {
+        let mode = std::fs::metadata(served.folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+    served.stop().await;
+}
+
+#[test]
+fn every_code_has_its_page() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = [
+        "src/error.rs",
+        "src/writer.rs",
+        "src/store/plan.rs",
+        "ledger/src/reject.rs",
+        "ledger/src/settlement.rs",
+    ];
+    let mut codes = std::collections::BTreeSet::new();
+    for source in sources {
+        let text = std::fs::read_to_string(root.join(source)).unwrap();
+        let quoted = text.split('"').skip(1).step_by(2);
+        let is_code = |word: &&str| {
+            word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        };
+        codes.extend(quoted.filter(is_code).map(str::to_owned));
+    }
+    assert!(codes.len() > 25, "{codes:?}");
+    let missing: Vec<&String> = codes
+        .iter()
+        .filter(|code| !root.join("../docs/errors").join(format!("{code}.md")).exists())
+        .collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
