@@ -124,7 +124,7 @@ impl Header {
     /// A text entry.
     pub(crate) fn text(&self, key: &str) -> Result<&str, HeaderError> {
         let text = self.value(key)?.to_string();
-        Ok(text.map_err(|_| self.missing(key))?)
+        text.map(String::as_str).map_err(|_| self.missing(key))
     }
 
     /// A whole number of any width.
@@ -143,7 +143,7 @@ impl Header {
     /// A list.
     pub(crate) fn list(&self, key: &str) -> Result<&[Value], HeaderError> {
         let list = self.value(key)?.to_vec();
-        Ok(list.map_err(|_| self.missing(key))?)
+        list.map(Vec::as_slice).map_err(|_| self.missing(key))
     }
 
     /// Whether there is such an entry.
