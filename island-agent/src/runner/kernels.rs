@@ -4,7 +4,8 @@
 //! order that depends on its length alone. So a position's result does not depend on how many rows
 //! are computed with it: prefill and decode agree to the bit. Only additions, multiplications,
 //! divisions and square roots are used, never fused ones, so wider vector units change the speed
-//! and not the result.
+//! and not the result. Whoever calls them does so from a [`pulp::NullaryFnOnce`] that is always
+//! inlined: only then are they compiled for the vector units that are there (a closure is not).
 #![expect(
     clippy::float_arithmetic,
     reason = "numeric kernels; no money or time passes through here"
@@ -163,10 +164,14 @@ pub(crate) fn attend(queries: &[f32], keyed: Keyed<'_>, scores: &mut Vec<f32>, o
     } = keyed;
     let length: f32 = keys.iter().take(head_size).map(|_| 1.0).sum();
     let scale = 1.0 / length.sqrt();
+    let position_count = keys.chunks_exact(head_size).len();
     let heads = queries.chunks_exact(head_size);
     for (query, out) in heads.zip(out.chunks_exact_mut(head_size)) {
         scores.clear();
-        scores.extend(keys.chunks_exact(head_size).map(|key| dot(query, key) * scale));
+        scores.resize(position_count, 0.0);
+        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(head_size)) {
+            *score = dot(query, key) * scale;
+        }
         let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for score in scores.iter_mut() {
             *score = exp(*score - highest);

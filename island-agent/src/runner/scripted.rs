@@ -138,9 +138,7 @@ impl ChatRunner for ScriptedRunner {
             .name("scripted-job".to_owned())
             .spawn(move || {
                 if let Some(reason) = job.emit() {
-                    // The slot is free before the end is seen, so that the next job finds it.
-                    drop(slot);
-                    let _ = job.send(JobEvent::Finished(reason));
+                    job.end(reason, slot);
                 }
             })
             .map_err(|_| StartError::Stopped)?;
@@ -232,20 +230,32 @@ impl Job {
         }
     }
 
-    /// Sends one event, waiting for room in the sink; the last one is given up when cancelled.
+    /// Sends one id, waiting for room in the sink.
     fn send(&self, event: JobEvent) -> Result<(), Cancelled> {
-        let mut event = event;
         loop {
-            match self.sink.try_send(event) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(_)) => return Err(Cancelled),
-                Err(TrySendError::Full(back)) => event = back,
+            match self.sink.try_reserve() {
+                Ok(permit) => {
+                    permit.send(event);
+                    return Ok(());
+                }
+                Err(TrySendError::Closed(())) => return Err(Cancelled),
+                Err(TrySendError::Full(())) => self.wait(POLL)?,
             }
-            let is_last = matches!(event, JobEvent::Finished(_));
-            if self.request.cancel.is_cancelled() && !is_last {
-                return Err(Cancelled);
+        }
+    }
+
+    /// Reports the end once there is room; the slot is free before anybody sees it.
+    fn end(&self, reason: FinishReason, slot: Slot) {
+        loop {
+            match self.sink.try_reserve() {
+                Ok(permit) => {
+                    drop(slot);
+                    permit.send(JobEvent::Finished(reason));
+                    return;
+                }
+                Err(TrySendError::Closed(())) => return,
+                Err(TrySendError::Full(())) => thread::sleep(POLL),
             }
-            thread::sleep(POLL);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Result, Tensor};
+use pulp::NullaryFnOnce;
 
 use super::cache::{CacheShape, KvCache};
 use super::linear::{Linear, Rows};
@@ -168,12 +169,12 @@ impl Llama {
     }
 
     fn norm(&self, rows: &[f32], weight: &[f32]) -> Vec<f32> {
-        let size = self.shape.hidden_size;
         let mut normed = vec![0.0; rows.len()];
-        pulp::Arch::new().dispatch(|| {
-            for (row, out) in rows.chunks_exact(size).zip(normed.chunks_exact_mut(size)) {
-                kernels::rms_norm(row, weight, self.shape.norm_epsilon, out);
-            }
+        pulp::Arch::new().dispatch(NormRows {
+            rows,
+            weight,
+            epsilon: self.shape.norm_epsilon,
+            out: &mut normed,
         });
         normed
     }
@@ -186,43 +187,17 @@ impl Llama {
         rows: &[Row],
         hidden: &mut [f32],
     ) -> Result<()> {
-        let Shape {
-            head_size,
-            head_count,
-            kv_head_count,
-            ..
-        } = self.shape;
-        let query_size = head_count * head_size;
-        let rotated_size = query_size + kv_head_count * head_size;
+        let query_size = self.shape.head_count * self.shape.head_size;
         let normed = self.norm(hidden, &layer.attention_norm);
         let mut projected = layer.query_key_value.forward(&normed)?;
         let mut attended = vec![0.0; rows.len() * query_size];
-        let group_size = query_size.checked_div(kv_head_count).unwrap_or(query_size);
-        pulp::Arch::new().dispatch(|| {
-            let width = layer.query_key_value.outputs();
-            for (row, projected) in rows.iter().zip(projected.chunks_exact_mut(width)) {
-                let (cosines, sines) = self.rotations.at(row.position);
-                let (rotated, values) = projected.split_at_mut(rotated_size);
-                kernels::rotate(rotated, head_size, cosines, sines);
-                let cache = &mut *spans[row.span].cache;
-                cache.write(index, row.position, &rotated[query_size..], values);
-            }
-            let mut scores = Vec::new();
-            let outs = attended.chunks_exact_mut(query_size);
-            for ((row, projected), out) in rows.iter().zip(projected.chunks_exact(width)).zip(outs) {
-                let cache = &*spans[row.span].cache;
-                let groups = projected[..query_size].chunks_exact(group_size);
-                let outs = out.chunks_exact_mut(group_size);
-                for (head, (queries, out)) in groups.zip(outs).enumerate() {
-                    let (keys, values) = cache.read(index, head, row.position.saturating_add(1));
-                    let keyed = Keyed {
-                        keys,
-                        values,
-                        head_size,
-                    };
-                    kernels::attend(queries, keyed, &mut scores, out);
-                }
-            }
+        pulp::Arch::new().dispatch(AttendRows {
+            model: self,
+            layer: index,
+            spans,
+            rows,
+            projected: &mut projected,
+            out: &mut attended,
         });
         kernels::add(hidden, &layer.attention_output.forward(&attended)?);
         Ok(())
@@ -233,11 +208,10 @@ impl Llama {
         let normed = self.norm(hidden, &layer.feed_forward_norm);
         let gate_up = layer.gate_up.forward(&normed)?;
         let mut gated = vec![0.0; gate_up.len() >> 1];
-        pulp::Arch::new().dispatch(|| {
-            let rows = gate_up.chunks_exact(layer.gate_up.outputs());
-            for (row, out) in rows.zip(gated.chunks_exact_mut(size)) {
-                kernels::gated(row, out);
-            }
+        pulp::Arch::new().dispatch(GateRows {
+            size,
+            gate_up: &gate_up,
+            out: &mut gated,
         });
         kernels::add(hidden, &layer.down.forward(&gated)?);
         Ok(())
@@ -261,6 +235,95 @@ impl Llama {
     }
 }
 
+/// Normalises rows.
+struct NormRows<'a> {
+    rows: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl NullaryFnOnce for NormRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let size = self.weight.len();
+        let outs = self.out.chunks_exact_mut(size);
+        for (row, out) in self.rows.chunks_exact(size).zip(outs) {
+            kernels::rms_norm(row, self.weight, self.epsilon, out);
+        }
+    }
+}
+
+/// Gates rows of `size` values.
+struct GateRows<'a> {
+    size: usize,
+    gate_up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl NullaryFnOnce for GateRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let outs = self.out.chunks_exact_mut(self.size);
+        for (row, out) in self.gate_up.chunks_exact(self.size * 2).zip(outs) {
+            kernels::gated(row, out);
+        }
+    }
+}
+
+/// Rotates and stores the keys and values of all rows of a layer, then attends with each.
+///
+/// In two passes, for a row attends to those before it in the same span.
+struct AttendRows<'a, 'b> {
+    model: &'a Llama,
+    layer: usize,
+    spans: &'a mut [Span<'b>],
+    rows: &'a [Row],
+    /// Queries, keys and values of each row.
+    projected: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl NullaryFnOnce for AttendRows<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let shape = self.model.shape;
+        let head_size = shape.head_size;
+        let query_size = shape.head_count * head_size;
+        let kv_size = shape.kv_head_count * head_size;
+        let width = query_size + 2 * kv_size;
+        for (row, projected) in self.rows.iter().zip(self.projected.chunks_exact_mut(width)) {
+            let (cosines, sines) = self.model.rotations.at(row.position);
+            let (rotated, values) = projected.split_at_mut(query_size + kv_size);
+            kernels::rotate(rotated, head_size, cosines, sines);
+            let cache = &mut *self.spans[row.span].cache;
+            cache.write(self.layer, row.position, &rotated[query_size..], values);
+        }
+        let group_size = query_size.checked_div(shape.kv_head_count).unwrap_or(query_size);
+        let mut scores = Vec::new();
+        let outs = self.out.chunks_exact_mut(query_size);
+        for ((row, projected), out) in self.rows.iter().zip(self.projected.chunks_exact(width)).zip(outs) {
+            let cache = &*self.spans[row.span].cache;
+            let groups = projected[..query_size].chunks_exact(group_size);
+            for (head, (queries, out)) in groups.zip(out.chunks_exact_mut(group_size)).enumerate() {
+                let (keys, values) = cache.read(self.layer, head, row.position + 1);
+                let keyed = Keyed {
+                    keys,
+                    values,
+                    head_size,
+                };
+                kernels::attend(queries, keyed, &mut scores, out);
+            }
+        }
+    }
+}
+
 fn rows_of(spans: &[Span<'_>]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (index, span) in spans.iter().enumerate() {
@@ -272,4 +335,72 @@ fn rows_of(spans: &[Span<'_>]) -> Vec<Row> {
         }));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::gguf::Header;
+    use crate::models::manifest::Manifest;
+    use crate::models::progress::Silent;
+    use crate::models::store::ModelStore;
+    use crate::runner::candle::load::load;
+
+    /// Ids of no text in particular.
+    fn ids(count: u32) -> Vec<u32> {
+        (1..=count).map(|index| index * 7_919 % 49_152).collect()
+    }
+
+    /// The bits of the logits at every position, read in chunks of `chunk`.
+    fn logits(model: &Llama, ids: &[u32], chunk: usize) -> Vec<Vec<u32>> {
+        let mut cache = model.new_cache(ids.len());
+        let mut logits = Vec::new();
+        for ids in ids.chunks(chunk) {
+            let span = Span {
+                ids,
+                cache: &mut cache,
+                wanted: Wanted::All,
+            };
+            logits.extend(bits(model.forward(&mut [span]).unwrap()));
+        }
+        logits
+    }
+
+    fn bits(logits: Vec<Vec<f32>>) -> Vec<Vec<u32>> {
+        let bits = |row: Vec<f32>| row.into_iter().map(f32::to_bits).collect();
+        logits.into_iter().map(bits).collect()
+    }
+
+    #[test]
+    fn logits_do_not_depend_on_what_is_computed_with_them() {
+        let manifest = Manifest::all_built_in().swap_remove(0);
+        let store = ModelStore::per_user(|name| std::env::var_os(name)).unwrap();
+        let model = store.ensure_installed(&manifest, &mut Silent).unwrap();
+        let model = load(&Header::read(&model.weights()).unwrap(), 64).unwrap();
+        let ids = ids(36);
+        let one_by_one = logits(&model, &ids, 1);
+        for chunk in [2, 5, 7, 32, 36] {
+            assert!(
+                logits(&model, &ids, chunk) == one_by_one,
+                "chunks of {chunk} give other bits than single rows"
+            );
+        }
+        // Beside another job, at another position of its own.
+        let (mut beside, mut cache) = (model.new_cache(36), model.new_cache(36));
+        let mut shared = Vec::new();
+        for (index, pair) in ids.chunks(3).enumerate() {
+            let other = Span {
+                ids: &ids[index..index + 2],
+                cache: &mut beside,
+                wanted: Wanted::Last,
+            };
+            let span = Span {
+                ids: pair,
+                cache: &mut cache,
+                wanted: Wanted::All,
+            };
+            shared.extend(bits(model.forward(&mut [other, span]).unwrap()).split_off(1));
+        }
+        assert!(shared == one_by_one, "a neighbour changes the bits");
+    }
 }
