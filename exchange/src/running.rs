@@ -18,6 +18,7 @@ use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::agent_sessions::{AgentParts, AgentSessions, Enrolments};
 use crate::billing_client::{BillingClient, BillingConfig, TIMEOUT};
 use crate::buying_power::BuyingPower;
 use crate::config::Config;
@@ -82,6 +83,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         .with_context(|| format!("could not make {}", config.data_dir.display()))?;
     let key = ExchangeKey::load_or_create(&config.data_dir).context("could not use the exchange's key")?;
     let key = Arc::new(key);
+    let enrolments = Enrolments::open(&config.data_dir).context("could not read which Islands there are")?;
     let (models_dir, models) = (config.models_dir.clone(), config.models.clone());
     let mut registry = blocking(move || market::load_registry(&models_dir, &models)).await?;
 
@@ -145,6 +147,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     buying_power.suspend(reconciled.mismatches.into_keys());
 
     let keys = Arc::new(Keys::new(billing.clone()));
+    let agents_registry = registry.clone();
     let gateway = Gateway::new(Parts {
         sequencer: handle.clone(),
         leasing: leasing_handle,
@@ -159,7 +162,19 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         operator_token: config.operator_token,
         limits: config.limits,
     });
-    let (router, health) = services::router(&gateway, &market_data).await?;
+    let stop_agents = Shutdown::manual();
+    let agents = AgentSessions::new(AgentParts {
+        sequencer: handle.clone(),
+        link: agents,
+        registry: agents_registry,
+        regions: config.regions,
+        enrolments,
+        authenticator: keys,
+        key,
+        clock: Clock::wall(),
+        shutdown: stop_agents.clone(),
+    });
+    let (router, health) = services::router(&gateway, &market_data, &agents).await?;
     let served = serve(listener, router, config.limits)?;
     tracing::info!(address = %served.address, "serving gRPC and HTTP");
     Ok(Stopping {
@@ -173,6 +188,8 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         following,
         leasing,
         stop_leasing,
+        agents,
+        stop_agents,
         outbox,
     })
 }

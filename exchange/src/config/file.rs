@@ -67,13 +67,13 @@ pub(super) fn read(mut table: Table) -> Result<Config, ConfigError> {
 }
 
 fn section(table: &mut Table, key: &'static str, mistakes: &mut Mistakes) -> Option<Table> {
-    match table.remove(key)? {
-        Value::Table(inner) => Some(inner),
-        other => {
-            mistakes.check(false, format!("{key}: is a {}, not a table", other.type_str()));
-            None
-        }
+    let value = table.remove(key)?;
+    let kind = value.type_str();
+    if let Value::Table(inner) = value {
+        return Some(inner);
     }
+    mistakes.check(false, format!("{key}: is a {kind}, not a table"));
+    None
 }
 
 fn read_billing(written: Table, config: &mut Config, mistakes: &mut Mistakes) {
@@ -144,17 +144,17 @@ impl<'a> Keys<'a> {
     }
 
     fn text(&mut self, key: &str) -> Option<String> {
-        match self.table.remove(key)? {
-            Value::String(text) if !text.is_empty() => Some(text),
-            Value::String(_) => {
-                self.mistake(key, "is empty");
-                None
-            }
-            other => {
-                self.mistake(key, format!("is a {}, not a string", other.type_str()));
-                None
-            }
+        let value = self.table.remove(key)?;
+        let kind = value.type_str();
+        let Value::String(text) = value else {
+            self.mistake(key, format!("is a {kind}, not a string"));
+            return None;
+        };
+        if text.is_empty() {
+            self.mistake(key, "is empty");
+            return None;
         }
+        Some(text)
     }
 
     fn secret(&mut self, key: &str) -> Option<Secret> {

@@ -12,11 +12,16 @@ use tonic::server::NamedService;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use crate::agent_sessions::AgentSessions;
 use crate::gateway::Gateway;
 use crate::market_data::MarketData;
 
 /// Every route of the port, and whoever tells clients whether it is well.
-pub(super) async fn router(gateway: &Gateway, market_data: &MarketData) -> Result<(Router, HealthReporter)> {
+pub(super) async fn router(
+    gateway: &Gateway,
+    market_data: &MarketData,
+    agents: &AgentSessions,
+) -> Result<(Router, HealthReporter)> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let exchange =
         ExchangeServiceServer::new(gateway.clone()).max_decoding_message_size(gateway.limits.body_bytes_max);
@@ -25,6 +30,7 @@ pub(super) async fn router(gateway: &Gateway, market_data: &MarketData) -> Resul
     let router = gateway.router();
     let router = add(router, exchange);
     let router = add(router, market_data.service());
+    let router = add(router, agents.service());
     let router = add(router, health_service);
     let router = add(router, reflection_v1(proto::DESCRIPTORS).context(reflected)?);
     let router = add(router, reflection_v1alpha(proto::DESCRIPTORS).context(reflected)?);

@@ -9,6 +9,7 @@ use service::shutdown::Shutdown;
 use tokio::task::JoinHandle;
 use tonic_health::server::HealthReporter;
 
+use crate::agent_sessions::AgentSessions;
 use crate::gateway::{Gateway, Served};
 use crate::market_data::MarketData;
 use crate::outbox::Outbox;
@@ -33,6 +34,8 @@ pub(super) struct Stopping {
     pub(super) following: JoinHandle<Result<(), SequencerClosed>>,
     pub(super) leasing: JoinHandle<()>,
     pub(super) stop_leasing: Shutdown,
+    pub(super) agents: AgentSessions,
+    pub(super) stop_agents: Shutdown,
     pub(super) outbox: Outbox,
 }
 
@@ -63,6 +66,7 @@ impl Stopping {
 
     fn at_once(&self) {
         self.gateway.admission().close();
+        self.stop_agents.trigger();
         self.stop_leasing.trigger();
         self.market_data.end_streams();
         self.served.stop_accepting.trigger();
@@ -97,6 +101,13 @@ impl Stopping {
                 jobs = admission.in_flight(),
                 "clients did not hear how their jobs ended"
             );
+        }
+        self.stop_agents.trigger();
+        if tokio::time::timeout(REPORT_TIMEOUT, self.agents.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("not every Island heard that the exchange stops");
         }
         self.stop_leasing.trigger();
         self.market_data.end_streams();
