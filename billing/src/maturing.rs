@@ -63,7 +63,8 @@ async fn mature(writer: &WriterHandle, maturing: Maturing) -> Result<bool, Write
     let Maturing { owner, amount, .. } = maturing;
     let outcome = writer.write_one(Change::Mature(maturing)).await?;
     let Outcome::Booked(_) = outcome else {
-        tracing::error!(owner = %owner.id(), ?outcome, "earnings that are due were refused");
+        tracing::error!(owner = %owner.id(), "earnings that are due were refused");
+        tracing::debug!(?outcome, "this is why");
         return Ok(false);
     };
     tracing::debug!(owner = %owner.id(), amount_nano = amount.as_nano(), "earnings matured");

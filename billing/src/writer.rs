@@ -171,7 +171,8 @@ impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> 
         let source = std::error::Error::source(&error)
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(%error, source, ?change, "the database refused what the ledger had allowed");
+        tracing::error!(%error, source, "the database refused what the ledger had allowed");
+        tracing::debug!(?change, "this was refused");
         let Change::Settle(settlement) = change else {
             written.outcomes.push(Err(error));
             return;

@@ -124,22 +124,6 @@ impl SqliteStore {
         Ok(report)
     }
 
-    /// Prepares every statement on this database.
-    ///
-    /// # Errors
-    /// Names the statement that does not fit the schema.
-    pub async fn prepare_all(&self) -> Result<(), String> {
-        use sqlx::{Executor, SqlSafeStr};
-        let mut writer = self.writer.lock().await;
-        for statement in statements::ALL {
-            (&mut *writer)
-                .prepare(statement.into_sql_str())
-                .await
-                .map_err(|error| format!("{statement}: {error}"))?;
-        }
-        Ok(())
-    }
-
     async fn owner_exists(&self, owner: Owner) -> Result<bool, StoreError> {
         let row = sqlx::query(statements::OWNER_EXISTS)
             .bind(rows::stored(owner.id().get()))

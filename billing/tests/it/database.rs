@@ -30,11 +30,6 @@ async fn objection(connection: &mut SqliteConnection, sql: &'static str) -> Stri
 }
 
 #[tokio::test]
-async fn every_statement_fits_the_schema() {
-    assert_eq!(books().await.store.prepare_all().await, Ok(()));
-}
-
-#[tokio::test]
 async fn the_database_itself_refuses_what_breaks_the_books() {
     let books = books().await;
     books.fund().await;

@@ -103,10 +103,10 @@ pub(super) const CURSOR: &str = "SELECT sequence FROM engine_cursor WHERE shard 
 pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.matured_through, 0), max(t.number), sum(t.amount)
     FROM accounts AS a
     LEFT JOIN maturity AS m ON m.owner = a.owner
-    CROSS JOIN transfers AS t
+    CROSS JOIN transfers AS t INDEXED BY transfers_of_creditor
         ON t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.matured_through, 0)
     WHERE a.kind = 3 AND a.credits_posted > a.debits_posted
-        AND t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= ?1
+        AND +t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= ?1
     GROUP BY a.owner ORDER BY a.owner LIMIT ?2";
 
 pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(20)";
@@ -133,37 +133,106 @@ pub(super) const ALL_CURSORS: &str = "SELECT shard, sequence FROM engine_cursor"
 
 pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-/// Every statement above, for the test that prepares them.
-pub(super) const ALL: [&str; 31] = [
-    COUNTS,
-    ACCOUNTS,
-    TRANSFERS,
-    SETTLEMENTS,
-    CURSORS,
-    KEYS,
-    OWNERS_BY_REQUEST,
-    MATURED,
-    INSERT_OWNER,
-    INSERT_ACCOUNT,
-    INSERT_TRANSFERS,
-    INSERT_SETTLEMENTS,
-    MOVE_CURSOR,
-    INSERT_KEY,
-    REVOKE_KEY,
-    MOVE_MATURED,
-    KEY_BY_HASH,
-    OWNER_EXISTS,
-    KEYS_OF_OWNER,
-    ACCOUNTS_OF_OWNER,
-    HISTORY,
-    RESERVATIONS,
-    CURSOR,
-    DUE,
-    QUICK_CHECK,
-    FOREIGN_KEY_CHECK,
-    ALL_ACCOUNTS,
-    ALL_TRANSFERS,
-    ALL_SETTLEMENTS,
-    ALL_MATURED,
-    ALL_CURSORS,
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+    use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
+
+    const ALL: [&str; 32] = [
+        COUNTS,
+        ACCOUNTS,
+        TRANSFERS,
+        SETTLEMENTS,
+        CURSORS,
+        KEYS,
+        OWNERS_BY_REQUEST,
+        MATURED,
+        INSERT_OWNER,
+        INSERT_ACCOUNT,
+        INSERT_TRANSFERS,
+        INSERT_SETTLEMENTS,
+        MOVE_CURSOR,
+        INSERT_KEY,
+        REVOKE_KEY,
+        MOVE_MATURED,
+        KEY_BY_HASH,
+        OWNER_EXISTS,
+        KEYS_OF_OWNER,
+        ACCOUNTS_OF_OWNER,
+        HISTORY,
+        RESERVATIONS,
+        CURSOR,
+        DUE,
+        QUICK_CHECK,
+        FOREIGN_KEY_CHECK,
+        ALL_ACCOUNTS,
+        ALL_TRANSFERS,
+        ALL_SETTLEMENTS,
+        ALL_MATURED,
+        ALL_CURSORS,
+        CHECKPOINT,
+    ];
+
+    async fn store() -> (tempfile::TempDir, SqliteStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("billing.sqlite"))
+            .await
+            .unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn every_statement_fits_the_schema() {
+        let (_folder, store) = store().await;
+        let mut writer = store.writer.lock().await;
+        for statement in ALL {
+            if let Err(error) = (&mut *writer).prepare(statement.into_sql_str()).await {
+                panic!("{statement}: {error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_question_that_is_asked_often_reads_a_whole_table() {
+        let (_folder, store) = store().await;
+        let mut writer = store.writer.lock().await;
+        let indexed = [
+            (COUNTS, ""),
+            (ACCOUNTS, ""),
+            (TRANSFERS, ""),
+            (SETTLEMENTS, "PRIMARY KEY"),
+            (KEY_BY_HASH, "secret_sha256"),
+            (KEYS_OF_OWNER, "api_keys_of_owner"),
+            (ACCOUNTS_OF_OWNER, ""),
+            (HISTORY, "transfers_of_debtor"),
+            (HISTORY, "transfers_of_creditor"),
+            (RESERVATIONS, "transfers_of_shard"),
+            (DUE, "accounts_earning"),
+            (DUE, "transfers_of_creditor"),
+        ];
+        for (statement, index) in indexed {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let rows = sqlx::query(explain).fetch_all(&mut *writer).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get::<String, _>("detail")).collect();
+            assert!(
+                plan.iter().any(|step| step.contains(index)),
+                "{statement}: {plan:?}"
+            );
+            assert!(
+                !plan.iter().any(|step| step.contains("AUTOMATIC")),
+                "{statement}: {plan:?}"
+            );
+            // Scanning an index from its end, and the values that came in, is no reading of a table.
+            let scans = plan.iter().filter(|step| {
+                step.starts_with("SCAN")
+                    && ["transfers", "settlements", "api_keys"]
+                        .iter()
+                        .any(|table| step.ends_with(table))
+            });
+            let scans: Vec<&String> = scans.collect();
+            let allowed = usize::from(statement == COUNTS);
+            assert!(scans.len() <= allowed, "{statement}: {plan:?}");
+        }
+    }
+}
