@@ -32,10 +32,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         .context("could not start the runtime")?;
     runtime.block_on(async {
         let island = start(config, Shutdown::on_signals());
-        if prints_json {
-            tokio::spawn(print(island.status()));
+        let printer = prints_json.then(|| tokio::spawn(print(island.status())));
+        let outcome = island.finished().await;
+        if let Some(printer) = printer {
+            // The last state is printed too.
+            let _ = printer.await;
         }
-        island.finished().await
+        outcome
     })
 }
 

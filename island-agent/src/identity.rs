@@ -9,15 +9,12 @@ use std::path::{Path, PathBuf};
 use std::{fmt, str};
 
 use data_encoding::HEXLOWER;
+use domain::Timestamp;
 use ed25519_dalek::{Signer as _, SigningKey};
+use proto::convert::agent::{enrol_bytes, session_bytes};
 
 /// The key's file in the data folder.
 const FILE: &str = "island.key";
-
-/// Opens the bytes that prove the key at enrolment.
-pub const ENROL_DOMAIN: &[u8] = b"atoll-enrol-v1\0";
-/// Opens the bytes that prove the key when a session opens.
-pub const SESSION_DOMAIN: &[u8] = b"atoll-session-v1\0";
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -100,13 +97,16 @@ impl Identity {
     /// Proves the key at enrolment.
     #[must_use]
     pub fn enrolment_proof(&self, signed_at_us: u64) -> [u8; 64] {
-        self.sign(&[ENROL_DOMAIN, &self.public_key(), &signed_at_us.to_be_bytes()].concat())
+        self.sign(&enrol_bytes(
+            &self.public_key(),
+            Timestamp::from_micros(signed_at_us),
+        ))
     }
 
     /// Proves the key to whoever sent `nonce`.
     #[must_use]
     pub fn session_proof(&self, nonce: &[u8; 32]) -> [u8; 64] {
-        self.sign(&[SESSION_DOMAIN, nonce, &self.public_key()].concat())
+        self.sign(&session_bytes(nonce, &self.public_key()))
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, IdentityError> {

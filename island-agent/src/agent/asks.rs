@@ -123,13 +123,13 @@ impl Asks {
     pub(super) fn advance(&mut self, at: Circumstances, effects: &mut impl FnMut(Effect)) {
         for quote in &mut self.quotes {
             let price = self.rule.pricing.price(&quote.model, at.busy);
+            quote.give_up_waiting(at.now);
             let client_order_id = format!("{}-{}", at.session, self.posted);
             if quote.post(client_order_id, price, at.now) {
                 self.posted = self.posted.saturating_add(1);
             } else {
                 let stale = price != quote.ask().map_or(price, |ask| ask.price);
                 quote.cancel(stale, self.rule.reprice_after, at.now, effects);
-                quote.give_up_waiting(at.now);
             }
             quote.send(self.rule.jobs, at.now, effects);
         }

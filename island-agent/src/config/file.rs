@@ -33,6 +33,8 @@ const DRAIN_WITHIN_MS_DEFAULT: u64 = 30_000;
 const SURCHARGE_PERCENT_MAX: u32 = 1_000;
 /// The most inference threads.
 const THREADS_MAX: u32 = 1_024;
+/// The longest model id.
+const MODEL_NAME_MAX: usize = 100;
 /// The longest name for people.
 const DISPLAY_NAME_MAX: usize = 100;
 /// The longest duration of a configuration: a day.
@@ -383,7 +385,10 @@ fn check_models(models: &[String], mistakes: &mut Mistakes) {
         format!("models: must name 1 to {MODELS_MAX} models"),
     );
     for (index, model) in models.iter().enumerate() {
-        mistakes.check(!model.is_empty(), "models: has an empty name");
+        mistakes.check(
+            (1..=MODEL_NAME_MAX).contains(&model.chars().count()),
+            format!("models: a name has 1 to {MODEL_NAME_MAX} characters"),
+        );
         mistakes.check(
             !models[..index].contains(model),
             format!("models: `{model}` is named twice"),

@@ -8,4 +8,5 @@ mod core;
 mod hub;
 mod install;
 mod scripted;
+mod session;
 mod stream;

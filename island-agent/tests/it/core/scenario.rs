@@ -279,17 +279,16 @@ fn an_unanswered_ask_is_sent_again_under_its_name() {
     script.hear(ask_status("ses_9-0", AskStatus::Ended { code }));
     script.after(Duration::from_secs(1));
     check(script.wake(), expect!["ask ses_9-1 10@20000"]);
+    let mut said = Vec::new();
     for _ in 0..5 {
         script.after(Duration::from_secs(2));
-        script.hear(Incoming::Heartbeat {
+        said.extend(script.hear(Incoming::Heartbeat {
             nonce: 1,
             kind: Beat::Echo,
-        });
+        }));
     }
-    let again = script.wake();
-    assert!(show(&again).is_empty(), "it was sent again before: {again:?}");
-    let views = script.agent.status();
-    assert_eq!(views.models[0].ask, None);
+    said.retain(|effect| matches!(effect, Effect::Send(Outgoing::PostAsk { .. })));
+    check(said, expect!["ask ses_9-1 10@20000"]);
 }
 
 #[test]
@@ -412,7 +411,7 @@ fn a_revoked_job_says_no_more_and_frees_its_slot_when_the_runner_lets_go() {
 #[test]
 fn a_revoke_of_nothing_frees_nothing_twice_and_an_old_one_is_stale() {
     let mut script = Script::quoting(settings(1));
-    check(script.hear(revoke(77, 0)), expect!["free lse_77"]);
+    check(script.hear(revoke(7, 0)), expect!["free lse_7"]);
     script.hear(Incoming::Assign(assignment(1, 3, 1)));
     script.take(Input::RunStarted { run: RunId(0) });
     check(
