@@ -337,6 +337,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_the_defaults() {
+        let example = Config::load(Some(Path::new("example.toml"))).unwrap();
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "listn = '127.0.0.1:1'").unwrap();
