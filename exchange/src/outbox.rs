@@ -119,7 +119,7 @@ impl OutboxHandle {
     /// When the outbox ended before.
     pub async fn wait_settled(&self, sequence: Sequence) -> Result<(), OutboxClosed> {
         let mut settled = self.settled.clone();
-        self.buffer.nudge();
+        self.buffer.hurry(sequence);
         let reached = settled.wait_for(|through| *through >= sequence).await;
         reached.map(|_| ()).map_err(|_| OutboxClosed)
     }

@@ -23,6 +23,8 @@ struct State {
     seen: Sequence,
     /// The first command whose items were dropped for want of room; nothing is kept from there on.
     gap: Option<Sequence>,
+    /// A command that somebody waits for.
+    awaited: Option<Sequence>,
     closed: bool,
 }
 
@@ -47,6 +49,7 @@ impl Buffer {
                 items: VecDeque::new(),
                 seen,
                 gap: None,
+                awaited: None,
                 closed: false,
             }),
             changed: Notify::new(),
@@ -57,7 +60,7 @@ impl Buffer {
     pub(super) fn take_in(&self, sequence: Sequence, items: Vec<Item>) {
         let mut state = self.state();
         state.seen = sequence;
-        let wakes = !items.is_empty();
+        let wakes = !items.is_empty() || state.awaited.is_some_and(|awaited| awaited <= sequence);
         if !items.is_empty() && state.gap.is_none() {
             if state.items.len().saturating_add(items.len()) > self.items_max {
                 state.gap = Some(sequence);
@@ -77,12 +80,16 @@ impl Buffer {
         self.changed.notify_one();
     }
 
-    /// Resolves when there may be work. Whoever wants the cursor moved at once calls [`Self::nudge`].
+    /// Resolves when there may be work.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    pub(super) fn nudge(&self) {
+    /// Has the cursor follow as soon as `sequence` was taken in, whether it moves anything or not.
+    pub(super) fn hurry(&self, sequence: Sequence) {
+        let mut state = self.state();
+        state.awaited = state.awaited.max(Some(sequence));
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -119,7 +126,10 @@ impl Buffer {
 
     /// How far the cursor could follow commands that move nothing.
     pub(super) fn uncovered(&self, through: Sequence) -> Option<Sequence> {
-        let state = self.state();
+        let mut state = self.state();
+        if state.awaited.is_some_and(|awaited| awaited <= state.seen) {
+            state.awaited = None;
+        }
         let behind = state.items.is_empty() && state.gap.is_none() && state.seen > through;
         behind.then_some(state.seen)
     }

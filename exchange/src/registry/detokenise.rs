@@ -134,9 +134,8 @@ impl Detokeniser {
             return String::new();
         }
         self.held.push_str(&String::from_utf8_lossy(&self.bytes));
-        match self.stops.first_in(&self.held) {
-            Some(start) => self.held.truncate(start),
-            None => {}
+        if let Some(start) = self.stops.first_in(&self.held) {
+            self.held.truncate(start);
         }
         self.held
     }

@@ -156,16 +156,11 @@ impl<'m> Section<'m> {
     }
 
     fn section(&mut self, key: &str) -> Option<Section<'_>> {
-        match self.take(key)? {
-            Value::Table(table) => {
-                let path = format!("{}{key}.", self.path);
-                Some(Section::new(table, path, self.mistakes))
-            }
-            _ => {
-                self.note(key, "must be a section");
-                None
-            }
-        }
+        let Value::Table(table) = self.take(key)? else {
+            return self.reject(key, "must be a section");
+        };
+        let path = format!("{}{key}.", self.path);
+        Some(Section::new(table, path, self.mistakes))
     }
 
     fn only(&mut self, key: &str, value: &str) {
@@ -175,13 +170,12 @@ impl<'m> Section<'m> {
     }
 
     fn text(&mut self, key: &str) -> Option<String> {
-        match self.take(key)? {
-            Value::String(text) if (1..=TEXT_LENGTH_MAX).contains(&text.len()) => Some(text),
-            _ => {
-                self.note(key, "must be a text of 1 to 256 bytes");
-                None
-            }
+        if let Value::String(text) = self.take(key)?
+            && (1..=TEXT_LENGTH_MAX).contains(&text.len())
+        {
+            return Some(text);
         }
+        self.reject(key, "must be a text of 1 to 256 bytes")
     }
 
     fn texts(&mut self, key: &str) {
@@ -218,13 +212,12 @@ impl<'m> Section<'m> {
     }
 
     fn list(&mut self, key: &str) -> Option<Vec<Value>> {
-        match self.take(key)? {
-            Value::Array(values) if (1..=LIST_LENGTH_MAX).contains(&values.len()) => Some(values),
-            _ => {
-                self.note(key, "must be a list of 1 to 16");
-                None
-            }
+        if let Value::Array(values) = self.take(key)?
+            && (1..=LIST_LENGTH_MAX).contains(&values.len())
+        {
+            return Some(values);
         }
+        self.reject(key, "must be a list of 1 to 16")
     }
 
     fn take(&mut self, key: &str) -> Option<Value> {
@@ -239,6 +232,11 @@ impl<'m> Section<'m> {
         for key in std::mem::take(&mut self.table).keys() {
             self.note(key, "is not a key of a manifest");
         }
+    }
+
+    fn reject<T>(&mut self, key: &str, what: &str) -> Option<T> {
+        self.note(key, what);
+        None
     }
 
     fn note(&mut self, key: &str, what: &str) {

@@ -1,0 +1,524 @@
+//! A billing service at the wire, with books in memory and faults on demand.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use domain::{AccountId, Sequence, ShardId};
+use exchange::billing_client::{BillingClient, BillingConfig};
+use proto::billing::v1 as wire;
+use proto::billing::v1::billing_service_server::{BillingService, BillingServiceServer};
+use proto::convert::billing::{reserve_from_wire, return_from_wire, settle_from_wire};
+use proto::convert::{FieldError, id_from_wire};
+use service::secret::Secret;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+
+pub(crate) const TOKEN: &str = "service-token";
+pub(crate) const SHARD: ShardId = ShardId::new(3);
+
+/// What happens to the next call of a method.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// It is refused before anything is done.
+    Before(Code),
+    /// It is done, and the answer is lost.
+    Lost,
+    /// It is done, and never answered.
+    Silent,
+    /// It waits until [`Billing::release`].
+    Held,
+}
+
+/// What the double has booked.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) available: BTreeMap<AccountId, i64>,
+    pub(crate) reserved: BTreeMap<AccountId, i64>,
+    /// Into and out of reserved accounts, oldest first.
+    pub(crate) reservations: Vec<wire::Reservation>,
+    /// Settled leases, by their text.
+    pub(crate) settled: BTreeMap<String, wire::Settlement>,
+    /// Leases in the order in which they were first booked.
+    pub(crate) order: Vec<String>,
+    pub(crate) cursor: u64,
+    /// Leases that are refused.
+    pub(crate) refuse: Vec<String>,
+    /// Calls by method, repetitions included.
+    pub(crate) calls: BTreeMap<&'static str, usize>,
+    /// The sizes of the batches that came.
+    pub(crate) batches: Vec<usize>,
+    pub(crate) page_size: usize,
+    /// What no exchange may do, and this one did. Told to the test at its next look into the books.
+    wrong: Vec<String>,
+    faults: BTreeMap<&'static str, VecDeque<Fault>>,
+    accounts: BTreeMap<String, u64>,
+    grants: BTreeMap<String, i64>,
+    keys: u64,
+}
+
+/// The service. Cheap to clone; its books survive its server.
+#[derive(Clone)]
+pub(crate) struct Billing {
+    books: Arc<Mutex<Books>>,
+    gate: Arc<Semaphore>,
+    calls: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Billing {
+    fn default() -> Self {
+        Self {
+            books: Arc::default(),
+            gate: Arc::new(Semaphore::new(0)),
+            calls: Arc::new(watch::channel(0).0),
+        }
+    }
+}
+
+/// A server of it, on a runtime of its own: when that goes, every connection is cut. Dropping it does so.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Stops listening and cuts every connection; returns when the port is free.
+    pub(crate) async fn stop(mut self) {
+        let runtime = self.runtime.take().unwrap();
+        let stopping = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(60)));
+        stopping.await.unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub(crate) fn client_of(address: SocketAddr) -> BillingClient {
+    client_with(address, TOKEN, Duration::from_secs(5))
+}
+
+pub(crate) fn client_with(address: SocketAddr, token: &str, timeout: Duration) -> BillingClient {
+    BillingClient::new(&BillingConfig {
+        address: format!("http://{address}"),
+        token: Secret::new(token),
+        timeout,
+    })
+    .unwrap()
+}
+
+impl Billing {
+    pub(crate) async fn serve(&self) -> Server {
+        self.serve_on("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn serve_on(&self, address: SocketAddr) -> Server {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let billing = self.clone();
+        let (bound, bound_to) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let listener = TcpListener::bind(address).await.unwrap();
+            bound.send(listener.local_addr().unwrap()).unwrap();
+            tonic::transport::Server::builder()
+                .add_service(BillingServiceServer::with_interceptor(billing, check_token))
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Server {
+            address: bound_to.await.unwrap(),
+            runtime: Some(runtime),
+        }
+    }
+
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        let books = self.books.lock().unwrap();
+        assert!(books.wrong.is_empty(), "{:?}", books.wrong);
+        books
+    }
+
+    pub(crate) fn give(&self, account: AccountId, nano: i64) {
+        *self.books().available.entry(account).or_default() += nano;
+    }
+
+    pub(crate) fn fault(&self, method: &'static str, fault: Fault) {
+        self.books().faults.entry(method).or_default().push_back(fault);
+    }
+
+    /// Lets `count` held calls go on.
+    pub(crate) fn release(&self, count: usize) {
+        self.gate.add_permits(count);
+    }
+
+    pub(crate) fn calls(&self, method: &'static str) -> usize {
+        self.books().calls.get(method).copied().unwrap_or(0)
+    }
+
+    /// Resolves when a method was called so often.
+    pub(crate) async fn wait_calls(&self, method: &'static str, count: usize) {
+        let mut calls = self.calls.subscribe();
+        while self.calls(method) < count {
+            calls.changed().await.unwrap();
+        }
+    }
+
+    /// Everything that all accounts have: changed by grants only.
+    pub(crate) fn reserved_of(&self, account: AccountId) -> i64 {
+        self.books().reserved.get(&account).copied().unwrap_or(0)
+    }
+
+    async fn answer<T>(
+        &self,
+        method: &'static str,
+        act: impl FnOnce(&mut Books) -> Result<T, Status>,
+    ) -> Result<Response<T>, Status> {
+        let fault = {
+            let mut books = self.books.lock().unwrap();
+            *books.calls.entry(method).or_default() += 1;
+            books.faults.get_mut(method).and_then(VecDeque::pop_front)
+        };
+        self.calls.send_modify(|calls| *calls += 1);
+        match &fault {
+            Some(Fault::Before(code)) => return Err(Status::new(*code, "as the test wants")),
+            Some(Fault::Held) => self.gate.acquire().await.unwrap().forget(),
+            Some(Fault::Lost | Fault::Silent) | None => {}
+        }
+        let answer = act(&mut self.books.lock().unwrap());
+        match fault {
+            Some(Fault::Lost) => Err(Status::unavailable("the answer is lost")),
+            Some(Fault::Silent) => std::future::pending().await,
+            Some(Fault::Before(_) | Fault::Held) | None => answer.map(Response::new),
+        }
+    }
+}
+
+fn check_token(request: Request<()>) -> Result<Request<()>, Status> {
+    match request.metadata().get("authorization") {
+        Some(token) if token == &format!("Bearer {TOKEN}") => Ok(request),
+        _ => Err(Status::unauthenticated("not the service token")),
+    }
+}
+
+fn bad_field(error: FieldError) -> Status {
+    service::errors::bad_field("atoll.billing", &error.field, &error.problem)
+}
+
+fn refused(reason: &str) -> Status {
+    service::errors::status(Code::FailedPrecondition, reason, "atoll.billing", "refused")
+}
+
+fn reservation(transfer: &str, account: AccountId, amount_nano: i64) -> wire::Reservation {
+    wire::Reservation {
+        transfer_id: transfer.to_owned(),
+        account_id: account.to_string(),
+        amount_nano,
+    }
+}
+
+impl Books {
+    fn reserve(&mut self, request: &wire::ReserveRequest) -> Result<wire::ReserveResponse, Status> {
+        let reserve = reserve_from_wire(request).map_err(bad_field)?;
+        let before = self
+            .reservations
+            .iter()
+            .find(|before| before.transfer_id == request.transfer_id);
+        if let Some(before) = before {
+            let amount_nano = before.amount_nano;
+            return Ok(wire::ReserveResponse { amount_nano });
+        }
+        let available = self.available.entry(reserve.account).or_default();
+        let amount_nano = request.wanted_nano.min(*available);
+        if amount_nano < request.minimum_nano {
+            return Err(refused("INSUFFICIENT_FUNDS"));
+        }
+        *available -= amount_nano;
+        *self.reserved.entry(reserve.account).or_default() += amount_nano;
+        self.reservations
+            .push(reservation(&request.transfer_id, reserve.account, amount_nano));
+        Ok(wire::ReserveResponse { amount_nano })
+    }
+
+    fn give_back(
+        &mut self,
+        request: &wire::ReturnReservedRequest,
+    ) -> Result<wire::ReturnReservedResponse, Status> {
+        let returned = return_from_wire(request).map_err(bad_field)?;
+        if self
+            .reservations
+            .iter()
+            .any(|before| before.transfer_id == request.transfer_id)
+        {
+            return Ok(wire::ReturnReservedResponse {});
+        }
+        let reserved = self.reserved.entry(returned.account).or_default();
+        if *reserved < request.amount_nano {
+            return Err(refused("INSUFFICIENT_FUNDS"));
+        }
+        *reserved -= request.amount_nano;
+        *self.available.entry(returned.account).or_default() += request.amount_nano;
+        self.reservations.push(reservation(
+            &request.transfer_id,
+            returned.account,
+            -request.amount_nano,
+        ));
+        Ok(wire::ReturnReservedResponse {})
+    }
+
+    fn settle(&mut self, request: wire::SettleRequest) -> Result<wire::SettleResponse, Status> {
+        let batch = settle_from_wire(request.clone()).map_err(bad_field)?;
+        self.batches.push(batch.settlements.len());
+        let mut refusals = Vec::new();
+        for (settlement, wire) in batch.settlements.into_iter().zip(request.settlements) {
+            let lease = wire.lease_id.clone();
+            if self.refuse.contains(&lease) {
+                refusals.push(wire::SettlementRefusal {
+                    lease_id: lease,
+                    code: "CHARGE_MISMATCH".to_owned(),
+                    message: "as the test wants".to_owned(),
+                });
+                continue;
+            }
+            if let Some(before) = self.settled.get(&lease) {
+                if before != &wire {
+                    self.wrong.push(format!("{lease} was settled by another claim"));
+                }
+                continue;
+            }
+            if settlement.sequence <= Sequence::new(self.cursor) {
+                self.wrong.push(format!("{lease} is new, but behind the cursor"));
+            }
+            let pays = settlement.bill.consumer_pays().as_nano();
+            *self.reserved.entry(settlement.consumer).or_default() -= pays;
+            let earns = settlement.bill.island_earns().as_nano()
+                + settlement.bill.pool_subsidy.as_nano()
+                + settlement.compensation.as_nano();
+            *self.available.entry(settlement.island_owner).or_default() += earns;
+            self.settled.insert(lease.clone(), wire);
+            self.order.push(lease);
+        }
+        if request.through_sequence < self.cursor {
+            self.wrong.push("the cursor went back".to_owned());
+        }
+        self.cursor = request.through_sequence;
+        Ok(wire::SettleResponse {
+            through_sequence: self.cursor,
+            refusals,
+        })
+    }
+
+    fn list(&self, request: &wire::ListReservationsRequest) -> wire::ListReservationsResponse {
+        let start: usize = request.page_token.parse().unwrap_or(0);
+        let size = if self.page_size == 0 {
+            1_000
+        } else {
+            self.page_size
+        };
+        let end = self.reservations.len().min(start + size);
+        wire::ListReservationsResponse {
+            reservations: self.reservations[start..end].to_vec(),
+            next_page_token: if end < self.reservations.len() {
+                end.to_string()
+            } else {
+                String::new()
+            },
+        }
+    }
+
+    fn audit(&self) -> wire::AuditResponse {
+        let balance = |(account, amount): (&AccountId, &i64)| wire::ReservedBalance {
+            account_id: account.to_string(),
+            shard: u32::from(SHARD.get()),
+            amount_nano: *amount,
+        };
+        let mut reserved: Vec<_> = self.reserved.iter().map(balance).collect();
+        // Another shard's balances are none of ours.
+        reserved.push(wire::ReservedBalance {
+            account_id: AccountId::new(1).to_string(),
+            shard: 77,
+            amount_nano: 123,
+        });
+        wire::AuditResponse {
+            clean: true,
+            reserved,
+            ..wire::AuditResponse::default()
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl BillingService for Billing {
+    async fn create_account(
+        &self,
+        request: Request<wire::CreateAccountRequest>,
+    ) -> Result<Response<wire::CreateAccountResponse>, Status> {
+        self.answer("create_account", |books| {
+            let next = u64::try_from(books.accounts.len()).unwrap() + 1;
+            let account = *books
+                .accounts
+                .entry(request.into_inner().request_id)
+                .or_insert(next);
+            let account_id = AccountId::new(account).to_string();
+            Ok(wire::CreateAccountResponse { account_id })
+        })
+        .await
+    }
+
+    async fn grant_credits(
+        &self,
+        request: Request<wire::GrantCreditsRequest>,
+    ) -> Result<Response<wire::GrantCreditsResponse>, Status> {
+        self.answer("grant_credits", |books| {
+            let request = request.into_inner();
+            let account: AccountId = id_from_wire("account_id", &request.account_id).map_err(bad_field)?;
+            if books
+                .grants
+                .insert(request.request_id, request.amount_nano)
+                .is_none()
+            {
+                *books.available.entry(account).or_default() += request.amount_nano;
+            }
+            Ok(wire::GrantCreditsResponse {
+                transfer_id: "trf_1".to_owned(),
+                available_nano: books.available[&account],
+            })
+        })
+        .await
+    }
+
+    async fn create_api_key(
+        &self,
+        _: Request<wire::CreateApiKeyRequest>,
+    ) -> Result<Response<wire::CreateApiKeyResponse>, Status> {
+        self.answer("create_api_key", |books| {
+            books.keys += 1;
+            Ok(wire::CreateApiKeyResponse {
+                key_id: domain::KeyId::new(books.keys).to_string(),
+                secret: format!("atoll_sk_{}", books.keys),
+            })
+        })
+        .await
+    }
+
+    async fn revoke_api_key(
+        &self,
+        _: Request<wire::RevokeApiKeyRequest>,
+    ) -> Result<Response<wire::RevokeApiKeyResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn list_api_keys(
+        &self,
+        _: Request<wire::ListApiKeysRequest>,
+    ) -> Result<Response<wire::ListApiKeysResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn authenticate_api_key(
+        &self,
+        request: Request<wire::AuthenticateApiKeyRequest>,
+    ) -> Result<Response<wire::AuthenticateApiKeyResponse>, Status> {
+        self.answer("authenticate_api_key", |_| {
+            match request.into_inner().secret_sha256[..] {
+                [1, ..] => Ok(wire::AuthenticateApiKeyResponse {
+                    account_id: AccountId::new(5).to_string(),
+                    key_id: "key_7".to_owned(),
+                    scope: wire::KeyScope::Consumer.into(),
+                }),
+                [2, ..] => Ok(wire::AuthenticateApiKeyResponse {
+                    account_id: "not an account".to_owned(),
+                    key_id: "key_7".to_owned(),
+                    scope: 0,
+                }),
+                _ => Err(service::errors::status(
+                    Code::NotFound,
+                    "UNKNOWN_KEY",
+                    "atoll.billing",
+                    "no such key",
+                )),
+            }
+        })
+        .await
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<wire::ReserveRequest>,
+    ) -> Result<Response<wire::ReserveResponse>, Status> {
+        self.answer("reserve", |books| books.reserve(&request.into_inner()))
+            .await
+    }
+
+    async fn return_reserved(
+        &self,
+        request: Request<wire::ReturnReservedRequest>,
+    ) -> Result<Response<wire::ReturnReservedResponse>, Status> {
+        self.answer("return_reserved", |books| books.give_back(&request.into_inner()))
+            .await
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<wire::ListReservationsRequest>,
+    ) -> Result<Response<wire::ListReservationsResponse>, Status> {
+        self.answer("list_reservations", |books| Ok(books.list(&request.into_inner())))
+            .await
+    }
+
+    async fn settle(
+        &self,
+        request: Request<wire::SettleRequest>,
+    ) -> Result<Response<wire::SettleResponse>, Status> {
+        self.answer("settle", |books| books.settle(request.into_inner()))
+            .await
+    }
+
+    async fn get_settlement_cursor(
+        &self,
+        _: Request<wire::GetSettlementCursorRequest>,
+    ) -> Result<Response<wire::GetSettlementCursorResponse>, Status> {
+        self.answer("get_settlement_cursor", |books| {
+            let through_sequence = books.cursor;
+            Ok(wire::GetSettlementCursorResponse { through_sequence })
+        })
+        .await
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<wire::GetBalanceRequest>,
+    ) -> Result<Response<wire::GetBalanceResponse>, Status> {
+        self.answer("get_balance", |books| {
+            let account: AccountId =
+                id_from_wire("account_id", &request.into_inner().account_id).map_err(bad_field)?;
+            Ok(wire::GetBalanceResponse {
+                available_nano: books.available.get(&account).copied().unwrap_or(0),
+                reserved_nano: books.reserved.get(&account).copied().unwrap_or(0),
+                pending_nano: 0,
+            })
+        })
+        .await
+    }
+
+    async fn list_transfers(
+        &self,
+        _: Request<wire::ListTransfersRequest>,
+    ) -> Result<Response<wire::ListTransfersResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
+        self.answer("audit", |books| Ok(books.audit())).await
+    }
+}
