@@ -48,7 +48,7 @@ static PLANS: [Plan; 3] = [
     },
     Plan {
         name: "reef",
-        region: "eu-north",
+        region: "eu-central",
         tier_max: Tier::Desktop,
         price: "0.03",
     },
