@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Atoll, Stream, post_json};
+use crate::support::{Atoll, Stream, number, post_json};
 
 const PROMPTS: [&str; 10] = [
     "Explain in a few sentences why the sky is blue.",
@@ -21,10 +21,6 @@ const PROMPTS: [&str; 10] = [
 const TOKENS_MAX: u32 = 72;
 /// Rounds of the normal tests.
 const ROUNDS: u64 = 3;
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
 
 fn body(atoll: &Atoll, prompt: &str, stream: bool) -> Value {
     json!({

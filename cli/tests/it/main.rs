@@ -7,6 +7,7 @@
 
 mod answers;
 mod check;
+mod crash;
 mod failover;
 mod life;
 mod refusals;
