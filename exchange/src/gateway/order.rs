@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{ClientOrderId, Instrument, InstrumentId, Jobs, Task, TimeInForce, TokenCount, Units};
+use domain::{
+    ClientOrderId, Instrument, InstrumentId, Jobs, Task, TimeInForce, Timestamp, TokenCount, Units,
+};
 use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
 use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
 use sha2::{Digest, Sha256};
@@ -69,12 +71,13 @@ struct Prepared {
 }
 
 impl Gateway {
-    /// What a request is read against.
+    /// What a request is read against. Deadlines are read as spans, counted from zero: the clock of a bid starts when it
+    /// is placed, whatever was waited for before.
     pub(super) fn market(&self) -> Market<'_> {
         Market {
             regions: self.names.regions(),
             home: self.home,
-            now: now(),
+            now: Timestamp::ZERO,
         }
     }
 
@@ -119,10 +122,10 @@ impl Gateway {
         } = request;
         let prepared = self.prepare(instrument, inputs).await?;
         let (client_order_id, shown_id) = name_order(client_order_id)?;
-        let time_in_force = terms
+        let waits = terms
             .time_in_force
-            .unwrap_or_else(|| TimeInForce::Gtd(now().after(WAIT_DEFAULT)));
-        terms.time_in_force = Some(time_in_force);
+            .unwrap_or(TimeInForce::Gtd(Timestamp::ZERO.after(WAIT_DEFAULT)));
+        terms.time_in_force = Some(waits);
         let bid = PlaceBid {
             account: caller.account,
             session: self.session,
@@ -134,7 +137,7 @@ impl Gateway {
             eligibility: terms.eligibility,
             latency_value: terms.latency_value,
             excluded: terms.excluded.clone(),
-            time_in_force,
+            time_in_force: waits,
             self_trade: terms.self_trade,
         };
         let prompt_tokens = prepared
@@ -168,11 +171,14 @@ impl Gateway {
         }
     }
 
-    /// Places the bid, topping up the account's buying power if it is that which is missing.
-    async fn place(&self, submission: JobSubmission) -> Result<(First, JobEvents), Refusal> {
+    /// Places the bid, topping up the account's buying power if it is that which is missing. Its deadline, a span until
+    /// now, is counted from each attempt.
+    async fn place(&self, mut submission: JobSubmission) -> Result<(First, JobEvents), Refusal> {
         let account = submission.bid.account;
+        let waits = submission.bid.time_in_force;
         let mut top_ups = 0;
         loop {
+            submission.bid.time_in_force = from_now(waits);
             let mut events = self
                 .leasing
                 .submit(submission.clone())
@@ -254,6 +260,14 @@ impl Gateway {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| INTERNAL.because("the prompt could not be tokenised"))?
+    }
+}
+
+/// A deadline that was a span, counted from now.
+fn from_now(waits: TimeInForce) -> TimeInForce {
+    match waits {
+        TimeInForce::Gtd(span) => TimeInForce::Gtd(now().after(span.since(Timestamp::ZERO))),
+        TimeInForce::Ioc | TimeInForce::Fok | TimeInForce::Gtc => waits,
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use domain::{JobOutcome, Liquidity, OrderId};
+use domain::{JobOutcome, Liquidity, OrderId, Timestamp};
 use matcher::CellKey;
 use proto::convert::{bid_terms_to_wire, cell_to_wire, outcome_to_wire, receipt_to_wire};
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::submit_job_response::Event;
 use proto::types::v1 as types;
 
+use crate::gateway::Gateway;
 use crate::gateway::errors::{of_end, of_failure};
 use crate::gateway::order::Placed;
 use crate::gateway::reports::Report;
-use crate::gateway::{Gateway, now};
 use crate::leasing::{Completed, JobState, JobView, Matched, SegmentBill};
 use crate::names::Names;
 
@@ -34,7 +34,11 @@ pub(super) fn accepted(gateway: &Gateway, placed: &Placed) -> wire::Accepted {
         units_max: placed.accepted.units_max.get(),
         reserved_nano: placed.accepted.reserved.as_nano(),
         prompt_tokens: placed.prompt_tokens.iter().map(|tokens| tokens.get()).collect(),
-        terms: Some(bid_terms_to_wire(&placed.terms, gateway.names.regions(), now())),
+        terms: Some(bid_terms_to_wire(
+            &placed.terms,
+            gateway.names.regions(),
+            Timestamp::ZERO,
+        )),
         repeated_order: false,
     }
 }

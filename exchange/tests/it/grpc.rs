@@ -1,0 +1,5 @@
+//! The gRPC door, called as clients call it.
+
+mod calls;
+mod discovery;
+mod jobs;

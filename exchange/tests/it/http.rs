@@ -1,0 +1,19 @@
+//! The HTTP door, attacked from outside over a real socket.
+
+mod chat;
+mod refusals;
+
+use serde_json::{Value, json};
+
+pub(crate) fn hello() -> Value {
+    json!({"model": "tiny-chat", "messages": [{"role": "user", "content": "hello"}]})
+}
+
+fn hello_with(extra: Value) -> Value {
+    let mut body = hello();
+    let Value::Object(extra) = extra else {
+        panic!("an object")
+    };
+    body.as_object_mut().unwrap().extend(extra);
+    body
+}

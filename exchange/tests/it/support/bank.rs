@@ -1,0 +1,109 @@
+//! A billing service for a whole exchange: the double that the money tests use, with keys, on shard 0.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use domain::AccountId;
+use proto::billing::v1 as wire;
+use proto::billing::v1::billing_service_server::{BillingService, BillingServiceServer};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+
+use crate::money::billing::{Billing, TOKEN};
+
+type Holder = (AccountId, wire::KeyScope);
+
+/// Billing with keys. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Bank {
+    pub(crate) billing: Billing,
+    keys: Arc<Mutex<BTreeMap<[u8; 32], Holder>>>,
+}
+
+impl Bank {
+    /// Makes a key; returns its secret.
+    pub(crate) fn key(&self, name: &str, account: AccountId, scope: wire::KeyScope) -> String {
+        let secret = format!("atoll_sk_{name}");
+        let digest = Sha256::digest(secret.as_bytes()).into();
+        self.keys.lock().unwrap().insert(digest, (account, scope));
+        secret
+    }
+
+    pub(crate) async fn serve(&self) -> (SocketAddr, tokio::task::AbortHandle) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let check = |request: Request<()>| match request.metadata().get("authorization") {
+            Some(token) if token == &format!("Bearer {TOKEN}") => Ok(request),
+            _ => Err(Status::unauthenticated("not the service token")),
+        };
+        let serving = tonic::transport::Server::builder()
+            .add_service(BillingServiceServer::with_interceptor(self.clone(), check))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let task = tokio::spawn(async { serving.await.unwrap() });
+        (address, task.abort_handle())
+    }
+}
+
+macro_rules! delegate {
+    ($($method:ident: $request:ident => $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl BillingService for Bank {
+            $(
+                async fn $method(
+                    &self,
+                    request: Request<wire::$request>,
+                ) -> Result<Response<wire::$response>, Status> {
+                    self.billing.$method(request).await
+                }
+            )*
+
+            async fn authenticate_api_key(
+                &self,
+                request: Request<wire::AuthenticateApiKeyRequest>,
+            ) -> Result<Response<wire::AuthenticateApiKeyResponse>, Status> {
+                let digest: [u8; 32] = request.into_inner().secret_sha256.try_into().unwrap();
+                let found = self.keys.lock().unwrap().get(&digest).copied();
+                let (account, scope) = found.ok_or_else(|| {
+                    service::errors::status(Code::NotFound, "UNKNOWN_KEY", "atoll.billing", "no such key")
+                })?;
+                Ok(Response::new(wire::AuthenticateApiKeyResponse {
+                    account_id: account.to_string(),
+                    key_id: "key_1".to_owned(),
+                    scope: scope.into(),
+                }))
+            }
+
+            async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
+                let books = self.billing.books();
+                let reserved = books.reserved.iter().map(|(account, amount)| wire::ReservedBalance {
+                    account_id: account.to_string(),
+                    shard: 0,
+                    amount_nano: *amount,
+                });
+                Ok(Response::new(wire::AuditResponse {
+                    clean: true,
+                    reserved: reserved.collect(),
+                    ..wire::AuditResponse::default()
+                }))
+            }
+        }
+    };
+}
+
+delegate! {
+    create_account: CreateAccountRequest => CreateAccountResponse;
+    grant_credits: GrantCreditsRequest => GrantCreditsResponse;
+    create_api_key: CreateApiKeyRequest => CreateApiKeyResponse;
+    revoke_api_key: RevokeApiKeyRequest => RevokeApiKeyResponse;
+    list_api_keys: ListApiKeysRequest => ListApiKeysResponse;
+    reserve: ReserveRequest => ReserveResponse;
+    return_reserved: ReturnReservedRequest => ReturnReservedResponse;
+    list_reservations: ListReservationsRequest => ListReservationsResponse;
+    settle: SettleRequest => SettleResponse;
+    get_settlement_cursor: GetSettlementCursorRequest => GetSettlementCursorResponse;
+    get_balance: GetBalanceRequest => GetBalanceResponse;
+    list_transfers: ListTransfersRequest => ListTransfersResponse;
+}
