@@ -3,8 +3,8 @@
 use dispatch::{CancelCause, Grant, Input, JobFacts, Speeds};
 use domain::{JobId, Jobs, LeaseId, OrderId, Side, Timestamp};
 use matcher::{
-    BidAccepted, Cancel, CloseLease, Command, Event, FailOver, LeaseEnd, LeaseEnded, OrderEnded, PlaceAsk,
-    PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded,
+    BidAccepted, Cancel, CloseLease, Command, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, OrderEnded,
+    PlaceAsk, PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded,
 };
 
 use super::agents::{AskUpdate, ReceiptOutcome, ToAgent};
@@ -53,6 +53,7 @@ impl State {
                     }),
                 ),
                 Event::Traded(traded) => self.traded(traded, applied.at),
+                Event::Amended { order, leaves, .. } => self.amended(*order, *leaves),
                 Event::OrderEnded(ended) => {
                     if let Command::Cancel(cancel) = &*applied.command
                         && cancel.order == ended.order
@@ -78,7 +79,6 @@ impl State {
                 | Event::TierSet { .. }
                 | Event::BandSet { .. }
                 | Event::SlotsSet { .. }
-                | Event::Amended { .. }
                 | Event::DeadManSet { .. }
                 | Event::Checkpointed { .. }
                 | Event::AskDepth(_)
@@ -317,6 +317,22 @@ impl State {
                 self.forget_if_over(ended.order);
             }
         }
+    }
+
+    /// The jobs that an amend took away end like cancelled ones. Of an order of asks nothing is kept here.
+    fn amended(&mut self, order: OrderId, leaves: Jobs) {
+        let Some(order) = self.orders.get_mut(&order) else {
+            return;
+        };
+        let event = JobEvent::Ended {
+            jobs: Jobs::new(order.leaves.saturating_sub(leaves.get())),
+            reason: EndReason::Cancelled,
+        };
+        order.leaves = leaves.get();
+        for follower in &order.followers {
+            follower.push(event.clone());
+        }
+        order.outlet.push(event);
     }
 
     fn lease_ended(&mut self, ended: &LeaseEnded) {
