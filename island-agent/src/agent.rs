@@ -27,7 +27,7 @@ use backoff::Backoff;
 use runs::{Done, Door, Runs};
 
 use crate::effect::{
-    Beat, Closing, Earning, Effect, Incoming, Input, Notice, Outgoing, Remedy, Stopped, Verdict,
+    Beat, Closing, Earning, Effect, Incoming, Input, Notice, Outgoing, Pay, Remedy, Stopped, Verdict,
 };
 use crate::limits::{
     HANDSHAKE_WITHIN, HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEATS_MISSED_MAX,
@@ -65,6 +65,8 @@ pub struct Agent {
     runs: Runs,
     unreported: BTreeMap<LeaseId, Done>,
     drain: Option<Drain>,
+    /// Whether the exchange has ever opened a session: then it is not this Island that is at fault.
+    was_welcomed: bool,
     jobs_done: u64,
     earned: Credits,
     effects: VecDeque<Effect>,
@@ -113,6 +115,7 @@ impl Agent {
             runs: Runs::new(settings.models.clone(), settings.slots),
             unreported: BTreeMap::new(),
             drain: None,
+            was_welcomed: false,
             jobs_done: 0,
             earned: Credits::ZERO,
             effects: VecDeque::new(),
@@ -276,6 +279,7 @@ impl Agent {
                 self.abandon("the exchange did not accept the proof of this Island's key", now);
             }
             Incoming::Welcome { session, heartbeat } => {
+                self.was_welcomed = true;
                 self.link = Link::Open(Session::open(session, heartbeat, now));
                 self.tell(Notice::Welcomed { session });
             }
@@ -317,9 +321,7 @@ impl Agent {
                 });
             }
             Incoming::AskReport(report) => {
-                if let Some(notice) = self.asks.report(report, now) {
-                    self.tell(notice);
-                }
+                self.asks.report(report, now, &mut |e| self.effects.push_back(e));
             }
             Incoming::Assign(assignment) => {
                 let door = self.drain.map_or(Door::Open, |_| Door::Draining);
@@ -351,25 +353,30 @@ impl Agent {
     }
 
     fn goodbye(&mut self, reason: String, retry_after: Option<Duration>, now: Timestamp) {
-        match retry_after {
-            Some(_) => {
-                self.effects.push_back(Effect::CloseSession(Closing::Abrupt));
-                self.lose_session(reason, retry_after, now);
-            }
-            None => self.stop(Stopped::Unwanted { reason }),
+        // An Island that was let in before is not turned away for good by a handshake that went wrong.
+        let is_final = matches!(self.link, Link::Open(_)) || !self.was_welcomed;
+        if retry_after.is_none() && is_final {
+            return self.stop(Stopped::Unwanted { reason });
         }
+        self.effects.push_back(Effect::CloseSession(Closing::Abrupt));
+        self.lose_session(reason, retry_after, now);
     }
 
     fn reported(&mut self, lease: LeaseId, verdict: Verdict) {
-        let Some(done) = self.unreported.remove(&lease) else {
+        // A lease that was settled before its end is paid by a checkpoint.
+        let waiting = self.unreported.remove(&lease);
+        let Some(mut done) = waiting.or_else(|| self.runs.settled_early(lease)) else {
             return self.ignore("it reports on a receipt that nobody waits for");
         };
         let verdict = match verdict {
-            Verdict::Countersigned { ref body, .. } if **body != done.body => Verdict::Untrusted {
+            Verdict::Countersigned { ref body, .. } if !done.covers(body) => Verdict::Untrusted {
                 problem: "another receipt than this Island's was countersigned".to_owned(),
             },
             Verdict::Countersigned { .. } | Verdict::Untrusted { .. } | Verdict::Refused { .. } => verdict,
         };
+        if let Verdict::Countersigned { body, .. } = &verdict {
+            done.body = **body;
+        }
         match &verdict {
             Verdict::Countersigned { earned, .. } => {
                 self.earned = self.earned.checked_add(*earned).unwrap_or(self.earned);
@@ -501,7 +508,9 @@ impl Agent {
         let is_over = match &self.link {
             Link::Stopped => return,
             Link::Open(_) => {
-                let reported = self.unreported.is_empty() || drain.reports_by.is_some_and(|by| by <= now);
+                // Nobody reports on a canary.
+                let is_reported = self.unreported.values().all(|done| done.pay == Pay::Canary);
+                let reported = is_reported || drain.reports_by.is_some_and(|by| by <= now);
                 (is_idle && reported) || drain.stop_at <= now
             }
             // Without a session there is nothing to finish.

@@ -185,6 +185,13 @@ pub enum AskStatus {
         /// A stable code.
         code: String,
     },
+    /// It stands as it stood: its cancellation was refused.
+    CancelRefused {
+        /// The order.
+        order: OrderId,
+        /// A stable code.
+        code: String,
+    },
 }
 
 /// A job to run.

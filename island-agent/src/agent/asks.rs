@@ -55,10 +55,32 @@ struct Quote {
 
 #[derive(Clone, Debug)]
 enum State {
-    Absent { not_before: Timestamp },
-    Posted { ask: Ask, answer_by: Timestamp },
-    Resting { ask: Ask, order: OrderId, leaves: u32 },
-    Cancelling { ask: Ask, answer_by: Timestamp },
+    Absent {
+        not_before: Timestamp,
+    },
+    Posted {
+        ask: Ask,
+        answer_by: Timestamp,
+        sent: Sent,
+    },
+    Resting {
+        ask: Ask,
+        order: OrderId,
+        leaves: u32,
+    },
+    Cancelling {
+        ask: Ask,
+        order: OrderId,
+        send_at: Timestamp,
+    },
+}
+
+/// How often an ask was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Never,
+    Once,
+    Again,
 }
 
 #[derive(Clone, Debug)]
@@ -109,27 +131,32 @@ impl Asks {
         true
     }
 
-    /// Takes a report; `None` if it is about no ask of this session.
-    pub(super) fn report(&mut self, report: AskReport, now: Timestamp) -> Option<Notice> {
+    /// Takes a report. An ask in the book that this session does not want there is cancelled.
+    pub(super) fn report(&mut self, report: AskReport, now: Timestamp, effects: &mut impl FnMut(Effect)) {
         let name = &report.client_order_id;
-        let quote = self
-            .quotes
-            .iter_mut()
-            .find(|quote| quote.ask().is_some_and(|ask| ask.client_order_id == *name))?;
-        quote.report(report.status, now)
+        let is_about = |quote: &&mut Quote| match (&report.status, &quote.state) {
+            (AskStatus::CancelRefused { order, .. }, State::Cancelling { order: own, .. }) => order == own,
+            _ => quote.ask().is_some_and(|ask| ask.client_order_id == *name),
+        };
+        if let Some(quote) = self.quotes.iter_mut().find(is_about) {
+            if let Some(notice) = quote.report(report.status, now) {
+                effects(Effect::Tell(notice));
+            }
+        } else if let AskStatus::Live { order, leaves: 1.. } = report.status {
+            effects(Effect::Send(Outgoing::CancelAsk { order }));
+        }
     }
 
     /// Posts, cancels and repeats what is due.
     pub(super) fn advance(&mut self, at: Circumstances, effects: &mut impl FnMut(Effect)) {
         for quote in &mut self.quotes {
             let price = self.rule.pricing.price(&quote.model, at.busy);
-            quote.give_up_waiting(at.now);
             let client_order_id = format!("{}-{}", at.session, self.posted);
             if quote.post(client_order_id, price, at.now) {
                 self.posted = self.posted.saturating_add(1);
             } else {
                 let stale = price != quote.ask().map_or(price, |ask| ask.price);
-                quote.cancel(stale, self.rule.reprice_after, at.now, effects);
+                quote.cancel(stale, self.rule.reprice_after, at.now);
             }
             quote.send(self.rule.jobs, at.now, effects);
         }
@@ -139,7 +166,7 @@ impl Asks {
     pub(super) fn next_deadline(&self, busy: u32) -> Option<Timestamp> {
         let deadlines = self.quotes.iter().filter_map(|quote| match &quote.state {
             State::Absent { not_before } => quote.tier.map(|_| *not_before),
-            State::Posted { answer_by, .. } | State::Cancelling { answer_by, .. } => Some(*answer_by),
+            State::Posted { answer_by: at, .. } | State::Cancelling { send_at: at, .. } => Some(*at),
             State::Resting { ask, .. } => {
                 let stale = ask.price != self.rule.pricing.price(&quote.model, busy);
                 stale.then(|| ask.posted_at.after(self.rule.reprice_after))
@@ -199,6 +226,13 @@ impl Quote {
                 self.state = State::Absent { not_before: now };
                 None
             }
+            AskStatus::CancelRefused { code, .. } => {
+                self.cancel_refused(&code, now);
+                None
+            }
+            AskStatus::Rejected { code } if code == "DUPLICATE_CLIENT_ORDER_ID" && self.was_repeated() => {
+                None
+            }
             AskStatus::Ended { code } => {
                 let retry_in = self.retry_from(now);
                 Some(Notice::AskEnded {
@@ -238,53 +272,76 @@ impl Quote {
             price,
             posted_at: now,
         };
-        self.state = State::Posted { ask, answer_by: now };
+        self.state = State::Posted {
+            ask,
+            answer_by: now,
+            sent: Sent::Never,
+        };
         true
     }
 
-    /// Sends an ask that is new or went unanswered: the name is the same, so it stands once.
-    fn send(&mut self, jobs: u32, now: Timestamp, effects: &mut impl FnMut(Effect)) {
-        let State::Posted { ask, answer_by } = &mut self.state else {
-            return;
-        };
-        if *answer_by > now {
-            return;
-        }
-        *answer_by = now.after(ASK_ANSWER_WITHIN);
-        effects(Effect::Send(Outgoing::PostAsk {
-            client_order_id: ask.client_order_id.clone(),
-            model: self.model.clone(),
-            price: ask.price,
-            jobs,
-        }));
-    }
-
-    /// Cancels an ask whose tier was taken away or whose price is stale.
-    fn cancel(
-        &mut self,
-        stale: bool,
-        reprice_after: Duration,
-        now: Timestamp,
-        effects: &mut impl FnMut(Effect),
-    ) {
+    /// Marks an ask for cancellation if its tier was taken away or its price is stale.
+    fn cancel(&mut self, stale: bool, reprice_after: Duration, now: Timestamp) {
         let State::Resting { ask, order, .. } = &self.state else {
             return;
         };
         let reprice = stale && ask.posted_at.after(reprice_after) <= now;
-        if self.tier.is_some() && !reprice {
-            return;
+        if self.tier.is_none() || reprice {
+            self.state = State::Cancelling {
+                ask: ask.clone(),
+                order: *order,
+                send_at: now,
+            };
         }
-        effects(Effect::Send(Outgoing::CancelAsk { order: *order }));
-        self.state = State::Cancelling {
-            ask: ask.clone(),
-            answer_by: now.after(ASK_ANSWER_WITHIN),
-        };
     }
 
-    /// A cancellation that went unanswered found nothing to cancel.
-    fn give_up_waiting(&mut self, now: Timestamp) {
-        if matches!(self.state, State::Cancelling { answer_by, .. } if answer_by <= now) {
-            self.state = State::Absent { not_before: now };
+    /// Sends what is new or went unanswered: the name is the same, so an ask stands once.
+    fn send(&mut self, jobs: u32, now: Timestamp, effects: &mut impl FnMut(Effect)) {
+        match &mut self.state {
+            State::Posted { ask, answer_by, sent } if *answer_by <= now => {
+                *answer_by = now.after(ASK_ANSWER_WITHIN);
+                *sent = match sent {
+                    Sent::Never => Sent::Once,
+                    Sent::Once | Sent::Again => Sent::Again,
+                };
+                effects(Effect::Send(Outgoing::PostAsk {
+                    client_order_id: ask.client_order_id.clone(),
+                    model: self.model.clone(),
+                    price: ask.price,
+                    jobs,
+                }));
+            }
+            State::Cancelling { order, send_at, .. } if *send_at <= now => {
+                *send_at = now.after(ASK_ANSWER_WITHIN);
+                effects(Effect::Send(Outgoing::CancelAsk { order: *order }));
+            }
+            State::Absent { .. }
+            | State::Posted { .. }
+            | State::Resting { .. }
+            | State::Cancelling { .. } => {}
+        }
+    }
+
+    /// Whether an ask waits for its answer that was sent twice: its first copy explains a refusal of the second.
+    fn was_repeated(&self) -> bool {
+        matches!(
+            self.state,
+            State::Posted {
+                sent: Sent::Again,
+                ..
+            }
+        )
+    }
+
+    /// An order that is not there needs no cancellation; any other refusal is a reason to try again later.
+    fn cancel_refused(&mut self, code: &str, now: Timestamp) {
+        let wait = self.retry.fail();
+        if let State::Cancelling { send_at, .. } = &mut self.state {
+            if code == "UNKNOWN_ORDER" {
+                self.state = State::Absent { not_before: now };
+            } else {
+                *send_at = now.after(wait);
+            }
         }
     }
 }

@@ -64,6 +64,8 @@ struct Run {
     started_at: Timestamp,
     meter: Meter,
     state: State,
+    /// The exchange settled it before its end.
+    is_settled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,16 @@ enum State {
     Revoked,
     /// Its session is gone: nobody waits for its end.
     Orphaned,
+}
+
+impl Done {
+    /// Whether a receipt that this Island signed is the one that ended this job, or a checkpoint of it.
+    pub(super) fn covers(&self, body: &ReceiptBody) -> bool {
+        match body.kind {
+            ReceiptKind::Final => *body == self.body,
+            ReceiptKind::Checkpoint => (body.lease, body.epoch) == (self.body.lease, self.body.epoch),
+        }
+    }
 }
 
 /// Leases that ended in this session.
@@ -145,6 +157,7 @@ impl Runs {
                 started_at: now,
                 meter: Meter::start(lease, epoch),
                 state: State::Starting,
+                is_settled: false,
             },
         );
         effects(Effect::StartRun { run, assignment });
@@ -307,6 +320,18 @@ impl Runs {
             run.state = State::Revoked;
             effects(Effect::CancelRun { run: *id });
         }
+    }
+
+    /// A job on which the exchange reports before it has ended here; once.
+    pub(super) fn settled_early(&mut self, lease: LeaseId) -> Option<Done> {
+        let mut runs = self.running.values_mut();
+        let run = runs.find(|run| run.lease == lease && run.state != State::Orphaned && !run.is_settled)?;
+        run.is_settled = true;
+        Some(Done {
+            model: run.model.clone(),
+            pay: run.pay,
+            body: run.receipt(ReceiptKind::Checkpoint, run.started_at),
+        })
     }
 
     /// Stops everything because the owner waits no longer.

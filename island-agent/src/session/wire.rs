@@ -184,6 +184,11 @@ fn ask_report_from_wire(report: &agent::AskReport) -> FieldResult<Incoming> {
             leaves: report.leaves,
         },
         agent::AskStatus::Ended => AskStatus::Ended { code },
+        // A report on an order that it does not name by the agent's name is about the agent's last word on it.
+        agent::AskStatus::Rejected if report.client_order_id.is_empty() => AskStatus::CancelRefused {
+            order: id_from_wire("ask_report.order_id", &report.order_id)?,
+            code,
+        },
         agent::AskStatus::Rejected => AskStatus::Rejected { code },
     };
     Ok(Incoming::AskReport(AskReport {
@@ -313,10 +318,11 @@ mod tests {
     }
 
     fn problem(message: Response) -> (String, bool) {
-        match receive(message) {
-            Incoming::Malformed { problem, assign } => (problem, assign.is_some()),
-            other => panic!("{other:?} was not refused"),
-        }
+        let received = receive(message);
+        let Incoming::Malformed { problem, assign } = received else {
+            panic!("{received:?} was not refused");
+        };
+        (problem, assign.is_some())
     }
 
     fn assign() -> agent::Assign {

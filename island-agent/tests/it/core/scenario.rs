@@ -163,6 +163,16 @@ fn show(effects: &[Effect]) -> String {
     lines.join("; ")
 }
 
+fn final_receipt(effects: &[Effect]) -> Box<ReceiptBody> {
+    let body = effects.iter().find_map(|effect| {
+        let Effect::Send(Outgoing::Finished { body, .. }) = effect else {
+            return None;
+        };
+        Some(body.clone())
+    });
+    body.unwrap()
+}
+
 fn count(body: &ReceiptBody) -> u32 {
     body.output_tokens.get()
 }
@@ -268,8 +278,98 @@ fn a_filled_ask_is_renewed_at_once_and_a_refused_one_after_a_pause() {
     assert_eq!(script.agent.status().phase, Phase::Welcomed);
     script.after(Duration::from_secs(1));
     check(script.wake(), expect!["ask ses_9-2 10@20000"]);
-    // A report on an ask of the past changes nothing.
-    check(script.hear(live("ses_9-1", 4, 3)), expect![""]);
+    // An ask that should not stand any more is taken out of the book.
+    check(script.hear(live("ses_9-1", 5, 3)), expect!["cancel ord_5"]);
+    check(script.hear(live("ses_9-1", 5, 0)), expect![""]);
+}
+
+#[test]
+fn a_refused_cancellation_is_sent_again_and_a_needless_one_is_not() {
+    let refused = |code: &str| {
+        let order = OrderId::new(4);
+        let code = code.to_owned();
+        ask_status("", AskStatus::CancelRefused { order, code })
+    };
+    let cancelling = || {
+        let mut script = Script::quoting(settings(1));
+        let no_tier = Incoming::TierAssigned {
+            model: "m".to_owned(),
+            tier: None,
+            decode_per_second: 1.0,
+            reason: String::new(),
+        };
+        check(script.hear(no_tier), expect!["cancel ord_4"]);
+        script
+    };
+    let mut script = cancelling();
+    check(script.hear(refused("RATE_LIMITED")), expect![""]);
+    script.after(Duration::from_secs(1));
+    check(script.wake(), expect!["cancel ord_4"]);
+    let mut script = cancelling();
+    check(script.hear(refused("UNKNOWN_ORDER")), expect![""]);
+    script.after(Duration::from_secs(8));
+    check(script.wake(), expect!["beat 1"]);
+}
+
+#[test]
+fn a_repeated_ask_that_is_refused_as_a_duplicate_stands_as_the_first() {
+    let mut script = Script::quoting(settings(1));
+    script.hear(live("ses_9-0", 4, 0));
+    for _ in 0..2 {
+        script.after(Duration::from_secs(5));
+        script.hear(Incoming::Heartbeat {
+            nonce: 1,
+            kind: Beat::Echo,
+        });
+    }
+    let code = "DUPLICATE_CLIENT_ORDER_ID".to_owned();
+    check(
+        script.hear(ask_status("ses_9-1", AskStatus::Rejected { code })),
+        expect![""],
+    );
+    script.hear(live("ses_9-1", 5, 10));
+    assert_eq!(script.agent.status().phase, Phase::Quoting);
+}
+
+#[test]
+fn a_lease_that_is_settled_early_is_paid_by_its_checkpoint_once() {
+    let mut script = Script::quoting(settings(1));
+    script.run(1, 0);
+    let effects = script.tokens(0, 0, 20);
+    let checkpoint = effects.iter().find_map(|effect| {
+        let Effect::Send(Outgoing::Checkpoint(body)) = effect else {
+            return None;
+        };
+        Some(body.clone())
+    });
+    script.hear(revoke(1, 0));
+    let report = |verdict| Incoming::ReceiptReport {
+        lease: LeaseId::new(1),
+        verdict,
+    };
+    let paid = Verdict::Countersigned {
+        body: checkpoint.unwrap(),
+        signatures: Box::new(Signatures {
+            island: String::new(),
+            exchange: String::new(),
+        }),
+        earned: Credits::from_nano(5),
+    };
+    check(script.hear(report(paid.clone())), expect!["record 16"]);
+    check(
+        script.hear(report(paid)),
+        expect!["ignore (it reports on a receipt that nobody waits for)"],
+    );
+    check(
+        script.end(0, None),
+        expect!["finished lse_1 20 Cancelled; free lse_1"],
+    );
+    let code = "SETTLED".to_owned();
+    check(
+        script.hear(report(Verdict::Refused { code })),
+        expect!["record 20"],
+    );
+    assert_eq!(script.agent.status().earned_nano, 5);
 }
 
 #[test]
@@ -449,11 +549,7 @@ fn positions_of_a_resumed_job_start_behind_what_was_emitted() {
     script.take(Input::RunStarted { run: RunId(0) });
     check(script.tokens(0, 5, 2), expect!["output lse_1 0+2"]);
     let effects = script.end(0, Some(FinishReason::Length));
-    let body = effects.iter().find_map(|effect| match effect {
-        Effect::Send(Outgoing::Finished { body, .. }) => Some(**body),
-        _ => None,
-    });
-    let body = body.unwrap();
+    let body = final_receipt(&effects);
     assert_eq!(body.prompt_tokens.get(), 8);
     assert_eq!(body.prompt, Digest::of_tokens(&[1, 2, 3, 7, 7, 7, 7, 7]));
 }
@@ -578,13 +674,10 @@ fn a_drain_finishes_what_runs_and_waits_for_the_last_report() {
     check(script.take(Input::DrainRequested), expect!["drain"]);
     check(script.tokens(0, 0, 1), expect!["output lse_1 0+1"]);
     let effects = script.end(0, Some(FinishReason::Stop));
-    let finished = effects.iter().find_map(|effect| match effect {
-        Effect::Send(Outgoing::Finished { body, .. }) => Some(body.clone()),
-        _ => None,
-    });
+    let finished = final_receipt(&effects);
     check(effects, expect!["finished lse_1 1 Stop"]);
     let verdict = Verdict::Countersigned {
-        body: finished.unwrap(),
+        body: finished,
         signatures: Box::new(Signatures {
             island: String::new(),
             exchange: String::new(),
@@ -630,11 +723,7 @@ fn a_countersignature_under_another_receipt_earns_nothing() {
     script.run(1, 0);
     script.tokens(0, 0, 2);
     let effects = script.end(0, Some(FinishReason::Stop));
-    let body = effects.iter().find_map(|effect| match effect {
-        Effect::Send(Outgoing::Finished { body, .. }) => Some(body.clone()),
-        _ => None,
-    });
-    let mut body = body.unwrap();
+    let mut body = final_receipt(&effects);
     body.price = Price::MIN;
     let verdict = Verdict::Countersigned {
         body,
@@ -646,11 +735,8 @@ fn a_countersignature_under_another_receipt_earns_nothing() {
     };
     let lease = LeaseId::new(1);
     let effects = script.hear(Incoming::ReceiptReport { lease, verdict });
-    let record = effects.iter().find_map(|effect| match effect {
-        Effect::Record(earning) => earning.verdict.clone(),
-        _ => None,
-    });
-    assert!(matches!(record, Some(Verdict::Untrusted { .. })), "{effects:?}");
+    let is_untrusted = |effect: &Effect| matches!(effect, Effect::Record(earning) if matches!(earning.verdict, Some(Verdict::Untrusted { .. })));
+    assert!(effects.iter().any(is_untrusted), "{effects:?}");
     assert_eq!(script.agent.status().earned_nano, 0);
     // Its second report, and one for a lease that never was, change nothing.
     for lease in [1, 99].map(LeaseId::new) {
