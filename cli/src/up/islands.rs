@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use crate::client::{Exchange, explain};
 use crate::show;
 
-/// Ids that a scripted Island draws from: words of any tokenizer.
-const SCRIPTED_VOCABULARY: u32 = 1_000;
+/// Ids that a scripted Island draws from: those of the model that is there unless others are named.
+const SCRIPTED_VOCABULARY: u32 = 49_152;
 /// How long all Islands together may take until they quote: loading and measuring a model on a slow machine, in turn.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often the exchange is asked whether they do.

@@ -134,7 +134,7 @@ impl Apart {
         let text = format!(
             "exchange = \"http://127.0.0.1:{exchange_port}\"\ndata = \"{}\"\nregion = \"eu-west\"\nslots = 3\n\
              models = [\"{MODEL}\"]\nrunner = \"scripted\"\n[pricing]\nprice = \"0.02\"\n[scripted]\n\
-             model_sha256 = \"{DIGEST}\"\nvocabulary_size = 1000\ncontext_length = 8192\ntoken_interval_us = 2000\n\
+             model_sha256 = \"{DIGEST}\"\nvocabulary_size = 49152\ncontext_length = 8192\ntoken_interval_us = 2000\n\
              [reconnect]\nfirst_ms = 100\nmax_ms = 1000\n",
             data("island")
         );
