@@ -20,6 +20,8 @@ const SIZE_MAX: usize = 64 * 1024;
 const WEIGHTS_BYTES_MAX: u64 = 1 << 40;
 /// The longest context that is accepted.
 const CONTEXT_LENGTH_MAX: u32 = 1 << 24;
+/// The longest text, in bytes.
+const TEXT_BYTES_MAX: usize = 256;
 /// The most sources that are tried.
 const SOURCES_MAX: usize = 16;
 
@@ -271,10 +273,12 @@ impl Reader {
     }
 
     fn list(&mut self, key: &str, count_max: usize) -> Option<Vec<Value>> {
-        match self.take(key)? {
-            Value::Array(values) if (1..=count_max).contains(&values.len()) => Some(values),
-            _ => self.mistake(key, &format!("must be a list of 1 to {count_max}")),
+        if let Value::Array(values) = self.take(key)?
+            && (1..=count_max).contains(&values.len())
+        {
+            return Some(values);
         }
+        self.mistake(key, &format!("must be a list of 1 to {count_max}"))
     }
 
     fn digest(&mut self, key: &str) -> Option<String> {
@@ -296,10 +300,12 @@ impl Reader {
     }
 
     fn text(&mut self, key: &str) -> Option<String> {
-        match self.take(key)? {
-            Value::String(text) if !text.is_empty() && text.len() <= 256 => Some(text),
-            _ => self.mistake(key, "must be a text of 1 to 256 bytes"),
+        if let Value::String(text) = self.take(key)?
+            && (1..=TEXT_BYTES_MAX).contains(&text.len())
+        {
+            return Some(text);
         }
+        self.mistake(key, &format!("must be a text of 1 to {TEXT_BYTES_MAX} bytes"))
     }
 
     fn fixed(&mut self, key: &str, only: &str) {

@@ -421,10 +421,12 @@ fn describe(manifest: &Manifest, folder: &Path) -> Result<(), InstallError> {
     let stamp = folder.join(STAMP_FILE);
     let now = stamp_of(&weights, manifest).map_err(|error| match error {
         CheckError::Read { path, source } => InstallError::Folder { path, source },
-        other => InstallError::Folder {
-            path: weights.clone(),
-            source: io::Error::other(other),
-        },
+        error @ (CheckError::Manifest(_) | CheckError::OtherManifest { .. } | CheckError::Weights(_)) => {
+            InstallError::Folder {
+                path: weights.clone(),
+                source: io::Error::other(error),
+            }
+        }
     })?;
     write_stamp(&stamp, &now).map_err(at(&stamp))
 }

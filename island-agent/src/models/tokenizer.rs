@@ -85,11 +85,9 @@ fn specials<'a>(header: &Header, tokens: &[&'a str]) -> Result<Vec<(u32, &'a str
         return Err(malformed("there are not as many token types as tokens"));
     }
     let is_special = |kind: &Value| {
-        let kind = match kind {
-            Value::I32(kind) => Some(i64::from(*kind)),
-            Value::U32(kind) => Some(i64::from(*kind)),
-            _ => None,
-        };
+        // Writers differ on whether a type is signed.
+        let unsigned = kind.to_u32().ok().map(i64::from);
+        let kind = unsigned.or_else(|| kind.to_i32().ok().map(i64::from));
         kind == Some(CONTROL) || kind == Some(USER_DEFINED)
     };
     let all = (0..).zip(kinds.iter().zip(tokens));

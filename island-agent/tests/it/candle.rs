@@ -192,10 +192,11 @@ fn checkpoints_that_are_not_understood_are_refused() {
             metadata.retain(|(key, _)| *key != change.0);
             metadata.push(change);
         });
-        match CandleRunner::load(options(&path, 1)).unwrap_err() {
-            LoadError::Weights(error) => error.to_string(),
-            other => panic!("{other}"),
-        }
+        let error = CandleRunner::load(options(&path, 1)).unwrap_err();
+        let LoadError::Weights(error) = error else {
+            panic!("{error}");
+        };
+        error.to_string()
     };
     use candle_core::quantized::gguf_file::Value::{String as Text, U32};
     let message = refused(("general.architecture", Text("qwen2".to_owned())));

@@ -85,9 +85,10 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
 /// Writes a checkpoint with two layers and 259 tokens; `change` may alter its metadata.
 pub(crate) fn write_changed(path: &Path, change: impl FnOnce(&mut Vec<(&'static str, Value)>)) {
     let mut state = 7_u32;
+    // Numbers between 1 and 2 with a random sign: their bits are a mantissa.
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f32::from_bits(0x4000_0000 | (state >> 9)) - 3.0
+        f32::from_bits(0x3f80_0000 | (state >> 9) | (state & 0x8000_0000))
     };
     let tensors: Vec<(String, QTensor)> = tensors()
         .into_iter()

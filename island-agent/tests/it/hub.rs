@@ -67,7 +67,7 @@ fn answer(mut stream: TcpStream, file: &[u8], base: &str, manners: Manners) -> O
     stream.write_all(head.as_bytes()).ok()?;
     let body = &file[start..=last];
     match manners {
-        Manners::Cut if body.len() > 1 => stream.write_all(&body[..body.len() / 2]).ok(),
+        Manners::Cut if body.len() > 1 => stream.write_all(&body[..body.len() >> 1]).ok(),
         Manners::OtherBytes => stream.write_all(&vec![b'x'; body.len()]).ok(),
         Manners::Good | Manners::Cut | Manners::OtherSize => stream.write_all(body).ok(),
     }
