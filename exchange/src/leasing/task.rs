@@ -167,12 +167,15 @@ impl Leasing {
     }
 }
 
+/// The longest sleep towards a deadline, for the wall clock may be set meanwhile.
+const ALARM_SLEEP_MAX: Duration = Duration::from_millis(250);
+
 /// Resolves when the dispatcher wants to look at the time.
 fn alarm(state: &State) -> impl Future<Output = ()> + use<> {
-    let wait = state
-        .dispatcher
-        .poll_timeout()
-        .map(|at| at.since(state.clock.now()).max(Duration::from_millis(1)));
+    let wait = state.dispatcher.poll_timeout().map(|at| {
+        at.since(state.clock.now())
+            .clamp(Duration::from_millis(1), ALARM_SLEEP_MAX)
+    });
     async move {
         match wait {
             Some(wait) => tokio::time::sleep(wait).await,

@@ -33,7 +33,8 @@ const QUESTIONS_MAX: usize = 5_000;
 pub(crate) struct Whole {
     pub(crate) address: SocketAddr,
     pub(crate) bank: Bank,
-    pub(crate) data: TempDir,
+    /// Held so that the folder lives as long as the exchange.
+    _data: TempDir,
     /// A key of an account with ten credits.
     pub(crate) key: String,
     /// A key of an account with none.
@@ -87,7 +88,7 @@ impl Whole {
         Self {
             address,
             bank,
-            data,
+            _data: data,
             key,
             poor_key,
             island_key,
