@@ -29,10 +29,11 @@ use crate::backoff::Backoff;
 
 /// How long one attempt at a small call may take: a hundred times what it usually does.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
-/// Settling a batch, and reading a page of reservations: a transaction over hundreds of rows.
-pub const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// An audit reads all accounts.
-pub const AUDIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Settling a batch and reading a page of reservations may take so many times as long: a transaction over hundreds of
+/// rows.
+pub const BATCH_TIMEOUTS: u32 = 5;
+/// An audit may take so many times as long: it reads all accounts.
+pub const AUDIT_TIMEOUTS: u32 = 30;
 /// Attempts at a call that may be repeated: enough for a restart of billing to pass unnoticed, few enough that a
 /// consumer who waits for credits gets an answer.
 pub const ATTEMPTS_MAX: u32 = 4;
@@ -351,7 +352,9 @@ impl BillingClient {
             let request = request.clone();
             async move { service.list_reservations(request).await }
         };
-        let answer = self.call(Repeat::Safe, BATCH_TIMEOUT, call).await?;
+        let answer = self
+            .call(Repeat::Safe, self.timeout.saturating_mul(BATCH_TIMEOUTS), call)
+            .await?;
         let reservations = answer.reservations.iter().map(reservation_from_wire);
         Ok(ReservationPage {
             reservations: reservations.collect::<FieldResult<_>>()?,
@@ -369,7 +372,9 @@ impl BillingClient {
             let request = request.clone();
             async move { service.settle(request).await }
         };
-        let answer = self.call(Repeat::Safe, BATCH_TIMEOUT, call).await?;
+        let answer = self
+            .call(Repeat::Safe, self.timeout.saturating_mul(BATCH_TIMEOUTS), call)
+            .await?;
         Ok(Settled {
             through: sequence_from_wire("through_sequence", answer.through_sequence)?,
             refusals: answer.refusals,
@@ -415,7 +420,8 @@ impl BillingClient {
     /// See [`BillingError`].
     pub async fn audit(&self) -> Result<wire::AuditResponse, BillingError> {
         let call = |mut service: Service| async move { service.audit(wire::AuditRequest {}).await };
-        self.call(Repeat::Safe, AUDIT_TIMEOUT, call).await
+        self.call(Repeat::Safe, self.timeout.saturating_mul(AUDIT_TIMEOUTS), call)
+            .await
     }
 
     async fn call<T, F>(

@@ -191,6 +191,12 @@ impl Registry {
         self.models.get(&instrument).map(|model| &model.instrument)
     }
 
+    /// The licence of a model's weights, as its manifest states it; empty if the instrument is not served here.
+    #[must_use]
+    pub fn licence(&self, instrument: InstrumentId) -> &str {
+        self.models.get(&instrument).map_or("", |model| &model.licence)
+    }
+
     /// The instrument of a model's id.
     #[must_use]
     pub fn find(&self, model: &str) -> Option<InstrumentId> {

@@ -8,10 +8,10 @@
 //!
 //! Deliberately absent: any decision about a command. A refusal is the engine's event.
 
-mod shell;
 mod recovery;
 mod replay;
 mod running;
+mod shell;
 mod writer;
 
 use std::path::PathBuf;

@@ -242,11 +242,12 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Config, Vec<String>> {
-        match read(text.parse().unwrap()) {
-            Ok(config) => Ok(config),
-            Err(ConfigError::Mistakes(mistakes)) => Err(mistakes),
-            Err(other) => panic!("{other}"),
-        }
+        read(text.parse().unwrap()).map_err(|error| match error {
+            ConfigError::Mistakes(mistakes) => mistakes,
+            other @ (ConfigError::Read { .. } | ConfigError::TooLarge { .. } | ConfigError::Parse { .. }) => {
+                vec![other.to_string()]
+            }
+        })
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct ManifestError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) instrument: Instrument,
+    pub(super) licence: String,
     pub(super) weights_bytes: u64,
     pub(super) bos: Option<u32>,
     pub(super) eos: Vec<u32>,
@@ -83,7 +84,7 @@ impl<'m> Section<'m> {
         self.only("task", "chat");
         self.only("format", "gguf");
         self.text("quantisation");
-        self.text("licence");
+        let licence = self.text("licence");
         self.texts("sources");
         let context_max = self.number("context_length", 1..=CONTEXT_MAX);
         let bos = self
@@ -105,6 +106,7 @@ impl<'m> Section<'m> {
                 context_max: TokenCount::new(u32::try_from(context_max?).ok()?),
                 floors: floors?,
             },
+            licence: licence?,
             weights_bytes,
             bos: match bos {
                 Some(id) => Some(id?),

@@ -9,7 +9,7 @@ use domain::{Instrument, TokenCount};
 
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest, is_model_id};
 use super::template::{ChatTemplate, NamedTokens, TEMPLATE_BYTES_MAX};
-use super::tokenizer::{TOKENIZER_BYTES_MAX, TextTokenizer};
+use super::tokenizer::{Encoded, TOKENIZER_BYTES_MAX, TextTokenizer};
 use super::{CanaryJob, ChatMessage, Detokeniser, Prompt, PromptError, Role, StopStrings};
 
 /// Long enough for the speed of reading to show, short enough for a phone.
@@ -24,6 +24,7 @@ const CANARY_TOKENS: u32 = 32;
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) instrument: Instrument,
+    pub(super) licence: String,
     pub(super) stop_ids: Arc<[u32]>,
     pub(super) canary: CanaryJob,
     reader: Reader,
@@ -78,7 +79,7 @@ impl Model {
         let Some(template) = template else {
             return Err(mistakes);
         };
-        let reader = Reader {
+        let mut reader = Reader {
             tokenizer,
             template,
             context_max: manifest.instrument.context_max,
@@ -87,6 +88,7 @@ impl Model {
         match canary {
             Some(canary) if mistakes.is_empty() => Ok(Self {
                 instrument: manifest.instrument,
+                licence: manifest.licence,
                 stop_ids: manifest.eos.into(),
                 canary,
                 reader,
@@ -117,12 +119,15 @@ impl Reader {
         let bytes = messages.iter().map(|message| message.content.len()).sum();
         self.check_fits(self.tokenizer.tokens_at_least(bytes).max(messages.len()))?;
         let rendered = self.template.render(messages, self.tokenizer.specials())?;
-        let ids = self
-            .tokenizer
-            .encode(&rendered)
-            .map_err(|error| PromptError::Broken {
-                message: error.to_string(),
-            })?;
+        let tokens_max = usize::try_from(self.context_max.get()).unwrap_or(usize::MAX);
+        let encoded = self.tokenizer.encode(&rendered, tokens_max);
+        let encoded = encoded.map_err(|error| PromptError::Broken {
+            message: error.to_string(),
+        })?;
+        let ids = match encoded {
+            Encoded::Fits(ids) => ids,
+            Encoded::TooLong(tokens) => return Err(self.too_long(tokens)),
+        };
         if ids.is_empty() {
             return Err(PromptError::Empty);
         }
@@ -138,16 +143,20 @@ impl Reader {
         let count = u32::try_from(tokens).ok();
         match count.and_then(|count| self.context_max.get().checked_sub(count)) {
             Some(room) if room > 0 => Ok(TokenCount::new(room)),
-            Some(_) | None => Err(PromptError::TooLong {
-                tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
-                context_max: self.context_max,
-            }),
+            Some(_) | None => Err(self.too_long(tokens)),
+        }
+    }
+
+    fn too_long(&self, tokens: usize) -> PromptError {
+        PromptError::TooLong {
+            tokens: u64::try_from(tokens).unwrap_or(u64::MAX),
+            context_max: self.context_max,
         }
     }
 
     /// Renders and encodes the canary, and checks on it that encoding between control tokens is what the tokenizer
     /// would do by itself.
-    fn canary(&self) -> Result<CanaryJob, Vec<String>> {
+    fn canary(&mut self) -> Result<CanaryJob, Vec<String>> {
         let message = ChatMessage {
             role: Role::User,
             content: CANARY_TEXT.to_owned(),

@@ -14,6 +14,18 @@ pub(super) const TOKENIZER_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 /// Ids beyond this are no vocabulary's: four times the largest known.
 const VOCABULARY_MAX: u32 = 1 << 20;
 
+/// How much of a text is tried first, for each token that may be: about what a token of plain English has.
+const PROBE_BYTES_PER_TOKEN: usize = 4;
+
+/// What became of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Encoded {
+    /// Its ids.
+    Fits(Vec<u32>),
+    /// It has so many at least.
+    TooLong(usize),
+}
+
 /// Why a tokenizer was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TokenizerError {
@@ -77,25 +89,50 @@ impl TextTokenizer {
         })
     }
 
-    /// The ids of a rendered text whose users' parts were disarmed.
-    pub(super) fn encode(&self, rendered: &str) -> Result<Vec<u32>, tokenizers::Error> {
+    /// The ids of a rendered text whose users' parts were disarmed, or `Err` with a number of tokens that it has at
+    /// least when that is more than `tokens_max`.
+    pub(super) fn encode(&self, rendered: &str, tokens_max: usize) -> Result<Encoded, tokenizers::Error> {
         let mut ids = Vec::new();
         for segment in self.specials.split(rendered) {
             match segment {
                 Segment::Special(id) => ids.push(id),
                 Segment::Plain(text) => {
+                    if let Some(tokens) = self.is_hopeless(&text, tokens_max)? {
+                        return Ok(Encoded::TooLong(ids.len().saturating_add(tokens)));
+                    }
                     ids.extend_from_slice(self.plain.encode_fast(text.as_ref(), false)?.get_ids());
                 }
             }
+            if ids.len() > tokens_max {
+                return Ok(Encoded::TooLong(ids.len()));
+            }
         }
-        Ok(ids)
+        Ok(Encoded::Fits(ids))
+    }
+
+    /// Encodes beginnings of a long text until it is clear that the whole is too long, because some texts take the
+    /// square of their length. Where a beginning ends, its last tokens may be others than those of the whole, so it
+    /// must be too long twice over.
+    fn is_hopeless(&self, text: &str, tokens_max: usize) -> Result<Option<usize>, tokenizers::Error> {
+        let hopeless = tokens_max.saturating_mul(2);
+        let mut end = tokens_max.saturating_mul(PROBE_BYTES_PER_TOKEN);
+        while end < text.len() {
+            let start = &text[..text.floor_char_boundary(end)];
+            let tokens = self.plain.encode_fast(start, false)?.get_ids().len();
+            if tokens > hopeless {
+                return Ok(Some(tokens_max.saturating_add(1)));
+            }
+            end = end.saturating_mul(2);
+        }
+        Ok(None)
     }
 
     /// What the tokenizer by itself makes of a text without marks: the reference for [`Self::encode`].
-    pub(super) fn encode_whole(&self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
-        let mut whole = self.plain.clone();
-        whole.set_encode_special_tokens(false);
-        Ok(whole.encode_fast(text, false)?.get_ids().to_vec())
+    pub(super) fn encode_whole(&mut self, text: &str) -> Result<Vec<u32>, tokenizers::Error> {
+        self.plain.set_encode_special_tokens(false);
+        let encoded = self.plain.encode_fast(text, false);
+        self.plain.set_encode_special_tokens(true);
+        Ok(encoded?.get_ids().to_vec())
     }
 
     pub(super) fn specials(&self) -> &Specials {

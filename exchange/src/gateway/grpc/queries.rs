@@ -61,13 +61,13 @@ impl Gateway {
             .registry
             .models()
             .zip(best)
-            .map(|((_, instrument), best)| wire::Model {
+            .map(|((id, instrument), best)| wire::Model {
                 model: instrument.model.clone(),
                 task: task_to_wire(instrument.task).into(),
                 digest: instrument.digest.as_bytes().to_vec(),
                 context_max: instrument.context_max.get(),
                 input_weight_thousandths: instrument.input_weight.as_thousandths().into(),
-                licence: String::new(),
+                licence: self.registry.licence(id).to_owned(),
                 best_ask: best.map(domain::Price::get),
             });
         Ok(models.collect())

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use exchange::billing_client::BillingError;
 use exchange::buying_power::TOP_UP_CHUNK;
 use exchange::outbox::{BATCH_MAX, OutboxError};
 use tonic::Code;
 
-use super::billing::{Billing, Fault, client_of};
+use super::billing::{Billing, Fault, client_of, client_with};
 use super::market::{CONSUMER, JOB_COSTS, JOB_EARNS, Market, OTHER, OWNER};
 
 const CHUNK: i64 = TOP_UP_CHUNK.as_nano();
@@ -83,8 +84,11 @@ async fn many_settlements_go_in_few_batches() {
         .unwrap();
     let outbox = market.outbox(&client);
     let jobs = 3 * BATCH_MAX;
-    billing.fault("settle", Fault::Held);
+    billing.fault("get_settlement_cursor", Fault::Held);
     market.work(CONSUMER, u32::try_from(jobs).unwrap()).await;
+    while outbox.handle().waiting() < jobs {
+        tokio::task::yield_now().await;
+    }
     billing.release(1);
     outbox
         .handle()
@@ -99,7 +103,7 @@ async fn many_settlements_go_in_few_batches() {
         books.batches
     );
     assert!(
-        books.batches.iter().filter(|size| **size > 0).count() <= 5,
+        books.batches.iter().filter(|size| **size > 0).count() == 3,
         "{:?}",
         books.batches
     );
@@ -427,4 +431,18 @@ async fn an_exchange_that_stops_settles_what_it_can_in_its_time() {
     market.stop().await;
     outbox.finish(Duration::from_millis(1)).await.unwrap();
     assert_eq!(spent(&billing), 3 * JOB_COSTS);
+}
+
+#[tokio::test]
+async fn a_billing_that_refuses_the_exchange_is_an_error_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let billing = Billing::default();
+    let server = billing.serve().await;
+    let client = client_with(server.address, "wrong-token", Duration::from_secs(5));
+    let mut market = Market::start(folder.path()).await;
+    let error = market.outbox(&client).ended().await.unwrap_err();
+    assert!(
+        matches!(error, OutboxError::Billing(BillingError::Refused { .. })),
+        "{error}"
+    );
 }

@@ -26,7 +26,7 @@ const ADDED: [(u32, &str, bool); 4] = [
 
 /// Pairs that become one token, each built from what stands before it. Some end in half a character: ` Ã` is a space
 /// and the first byte of `é`.
-const MERGES: [(&str, &str); 12] = [
+const MERGES: [(&str, &str); 16] = [
     ("Ġ", "t"),
     ("h", "e"),
     ("Ġt", "he"),
@@ -39,6 +39,10 @@ const MERGES: [(&str, &str); 12] = [
     ("s", "t"),
     ("ċ", "Ċ"),
     ("Ċ", "Ċ"),
+    ("Ġ", "Ġ"),
+    ("ĠĠ", "ĠĠ"),
+    ("ĠĠĠĠ", "ĠĠĠĠ"),
+    ("ĠĠĠĠĠĠĠĠ", "ĠĠĠĠĠĠĠĠ"),
 ];
 
 pub(crate) fn folder() -> PathBuf {

@@ -116,6 +116,22 @@ fn a_prompt_leaves_room_for_one_token_of_answer_or_is_refused() {
 }
 
 #[test]
+fn many_bytes_in_few_tokens_fit_and_fewer_bytes_in_many_tokens_do_not() {
+    let registry = registry();
+    let few = format!("x{}x", " ".repeat(6_000));
+    let prompt = registry.prompt(TINY, &[says(Role::User, &few)]).unwrap();
+    assert!(spell(&registry, &prompt.ids).contains(&few));
+    for many in [
+        "ab".repeat(1_500),
+        "字".repeat(1_500),
+        format!("{few}{}", "ab".repeat(300)),
+    ] {
+        let answer = registry.prompt(TINY, &[says(Role::User, &many)]);
+        assert!(matches!(answer, Err(PromptError::TooLong { .. })), "{answer:?}");
+    }
+}
+
+#[test]
 fn what_can_never_fit_is_refused_before_it_is_read() {
     let registry = registry();
     let huge = says(Role::User, &"a ".repeat(32 * 1_024 * 1_024));
