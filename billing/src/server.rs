@@ -22,6 +22,9 @@ use crate::store::LedgerStore;
 use crate::store::sqlite::SqliteStore;
 use crate::{maturing, writer};
 
+/// What reflection lists.
+const SERVICE: &str = "atoll.billing.v1.BillingService";
+
 /// A billing that answers.
 #[derive(Debug)]
 pub struct Running {
@@ -111,8 +114,8 @@ async fn answer_calls<S: LedgerStore>(
     health.set_serving::<BillingServiceServer<Api<S>>>().await;
     let server = Server::builder()
         .add_service(health_service)
-        .add_service(service::grpc::reflection_v1(proto::DESCRIPTORS)?)
-        .add_service(service::grpc::reflection_v1alpha(proto::DESCRIPTORS)?)
+        .add_service(service::grpc::reflection_v1(proto::DESCRIPTORS, &[SERVICE])?)
+        .add_service(service::grpc::reflection_v1alpha(proto::DESCRIPTORS, &[SERVICE])?)
         .add_service(InterceptedService::new(billing, check));
     // Small answers must not wait for more to send.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

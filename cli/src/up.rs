@@ -78,18 +78,13 @@ pub(crate) async fn run(up: Up, connection: &Connection) -> Result<()> {
     service::logs::init("info");
     let shutdown = Shutdown::on_signals();
     if up.check && connection.data().is_none() {
-        let folder = std::env::temp_dir().join(format!("atoll-check-{}", std::process::id()));
-        let outcome = run_in(
-            &folder,
-            &Up {
-                listen: free_port(up.listen),
-                ..up
-            },
-            &shutdown,
-        )
-        .await;
-        fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
-        return outcome;
+        let folder = tempfile::Builder::new().prefix("atoll-check-").tempdir();
+        let folder = folder.context("could not make a folder for the check")?;
+        let up = Up {
+            listen: free_port(up.listen),
+            ..up
+        };
+        return run_in(folder.path(), &up, &shutdown).await;
     }
     let folder = connection
         .data()

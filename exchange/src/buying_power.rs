@@ -278,7 +278,12 @@ impl BuyingPower {
             account: reserve.account,
             amount,
         };
-        self.0.sequencer.apply(Command::Fund(fund)).await?;
+        let applied = self.0.sequencer.apply(Command::Fund(fund)).await?;
+        if let Some(Event::Rejected(rejected)) = applied.events.first() {
+            // Billing has reserved what the engine does not have: the next start compares the books and says so.
+            tracing::error!(transfer = %fund.transfer, reason = rejected.reason.code(), "the engine refused a fund");
+            return Err(EnsureError::Busy);
+        }
         state.unresolved = None;
         state.spare = amount;
         purse.top_ups.fetch_add(1, Ordering::Release);

@@ -12,6 +12,7 @@ pub(crate) mod agents;
 mod effects;
 mod events;
 mod job;
+mod lost;
 mod outlet;
 mod state;
 mod task;

@@ -134,7 +134,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         subscription: leasing_subscription,
         registry: registry.clone(),
         key: Arc::clone(&key),
-        clock: Clock::wall(),
+        clock: Clock::steady(),
     });
     let stop_leasing = Shutdown::manual();
     let leasing = tokio::spawn(leasing.run(stop_leasing.clone()));
@@ -171,7 +171,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         enrolments,
         authenticator: keys,
         key,
-        clock: Clock::wall(),
+        clock: Clock::steady(),
         shutdown: stop_agents.clone(),
     });
     let (router, health) = services::router(&gateway, &market_data, &agents).await?;

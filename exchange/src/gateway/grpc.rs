@@ -59,7 +59,8 @@ impl ExchangeService for Gateway {
                 reports,
             } => (
                 to_wire::repeated(order, client_order_id),
-                self.carry(reports, jobs),
+                // Jobs that are no longer remembered are not told of again, so none is waited for.
+                self.carry(reports, domain::Jobs::ZERO),
             ),
         };
         let first = wire::SubmitJobResponse {

@@ -303,6 +303,7 @@ impl State {
             }
             (Side::Bid, None) => {
                 let Some(order) = self.orders.get_mut(&ended.order) else {
+                    self.remember_unstarted(ended);
                     return;
                 };
                 order.leaves = 0;
@@ -348,6 +349,9 @@ impl State {
                 let lease = ended.lease;
                 self.tell(session, ToAgent::Receipt { lease, outcome });
             }
+        }
+        if ended.end == LeaseEnd::Lost {
+            self.remember_lost(ended);
         }
         let now = self.clock.now();
         let input = match ended.end {

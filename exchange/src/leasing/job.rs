@@ -196,8 +196,8 @@ pub struct JobView {
     pub account: AccountId,
     /// The client's name for the order.
     pub client_order_id: ClientOrderId,
-    /// The instrument.
-    pub instrument: InstrumentId,
+    /// The instrument; unknown of a job that a restart ended before it began.
+    pub instrument: Option<InstrumentId>,
     /// Where it stands.
     pub state: JobState,
     /// The Island that has it or had it last, and where that stood.

@@ -47,6 +47,7 @@ struct Queue {
     events: VecDeque<JobEvent>,
     unread_tokens: usize,
     ended: bool,
+    departed: bool,
     waker: Option<Waker>,
 }
 
@@ -109,6 +110,13 @@ impl Outlet {
     }
 }
 
+impl Outlet {
+    /// Whether the reader has gone. He may go before his submission is looked at.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        lock(&self.queue).departed
+    }
+}
+
 impl Drop for Outlet {
     fn drop(&mut self) {
         let mut queue = lock(&self.queue);
@@ -151,7 +159,12 @@ impl Stream for JobEvents {
 
 impl Drop for JobEvents {
     fn drop(&mut self) {
-        if !lock(&self.queue).ended {
+        let ended = {
+            let mut queue = lock(&self.queue);
+            queue.departed = true;
+            queue.ended
+        };
+        if !ended {
             self.departures.add(self.submission);
         }
     }
@@ -196,7 +209,9 @@ mod tests {
     #[tokio::test]
     async fn a_reader_who_leaves_early_is_noticed_and_one_who_read_to_the_end_is_not() {
         let (outlet, events, departures) = ends();
+        assert!(!outlet.is_abandoned());
         drop(events);
+        assert!(outlet.is_abandoned());
         assert_eq!(departures.next().await, [SubmissionId(7)]);
         drop(outlet);
 

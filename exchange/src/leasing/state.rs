@@ -187,7 +187,7 @@ impl Order {
             order: self.accepted.order,
             account: self.accepted.account,
             client_order_id: self.accepted.client_order_id,
-            instrument: self.accepted.instrument,
+            instrument: Some(self.accepted.instrument),
             state,
             island: None,
             price: None,
@@ -229,5 +229,60 @@ impl History {
             .rev()
             .map(|(view, _)| view)
             .filter(move |view| view.account == account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{ClientOrderId, InstrumentId};
+
+    fn ended(number: u64, account: u64) -> (JobView, Completed) {
+        let order = OrderId::new(number);
+        let view = JobView {
+            job: JobId::of_order(order, 0),
+            order,
+            account: AccountId::new(account),
+            client_order_id: ClientOrderId::new(number.into()),
+            instrument: Some(InstrumentId::new(0)),
+            state: JobState::Ended(JobOutcome::Stopped),
+            island: None,
+            price: None,
+            prompt_tokens: TokenCount::ZERO,
+            output_tokens: TokenCount::ZERO,
+            segments: Vec::new(),
+            failovers: 0,
+            accepted_at: Timestamp::ZERO,
+        };
+        let completed = Completed {
+            job: view.job,
+            index: 0,
+            outcome: JobOutcome::Stopped,
+            code: None,
+            prompt_tokens: TokenCount::ZERO,
+            output_tokens: TokenCount::ZERO,
+            segments: Vec::new(),
+            receipts: Vec::new(),
+            failovers: 0,
+            waited: Duration::ZERO,
+            first_token: None,
+            total: Duration::ZERO,
+        };
+        (view, completed)
+    }
+
+    #[test]
+    fn the_oldest_job_is_forgotten_when_there_are_too_many() {
+        let mut history = History::default();
+        let count = u64::try_from(JOBS_REMEMBERED_MAX).unwrap();
+        for number in 0..=count {
+            let (view, completed) = ended(number, number % 2);
+            history.remember(view, completed);
+        }
+        assert_eq!(history.ended.len(), JOBS_REMEMBERED_MAX);
+        assert_eq!(history.of_order(OrderId::new(0)).count(), 0);
+        assert_eq!(history.of_order(OrderId::new(count)).count(), 1);
+        let newest = history.of_account(AccountId::new(count % 2)).next();
+        assert_eq!(newest.map(|view| view.order), Some(OrderId::new(count)));
     }
 }

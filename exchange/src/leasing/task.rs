@@ -239,6 +239,10 @@ impl State {
     }
 
     fn submit(&mut self, id: SubmissionId, submission: JobSubmission, outlet: Outlet) {
+        if outlet.is_abandoned() {
+            // His departure came before his submission, and found nothing.
+            return;
+        }
         let JobSubmission { bid, payloads } = submission;
         if let Some(reason) = self.refusal(&bid, &payloads) {
             outlet.push(JobEvent::Rejected(Rejected {

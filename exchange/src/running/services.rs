@@ -16,6 +16,13 @@ use crate::agent_sessions::AgentSessions;
 use crate::gateway::Gateway;
 use crate::market_data::MarketData;
 
+/// What reflection lists.
+const SERVICES: [&str; 3] = [
+    "atoll.agent.v1.AgentService",
+    "atoll.exchange.v1.ExchangeService",
+    "atoll.market_data.v1.MarketDataService",
+];
+
 /// Every route of the port, and whoever tells clients whether it is well.
 pub(super) async fn router(
     gateway: &Gateway,
@@ -32,8 +39,14 @@ pub(super) async fn router(
     let router = add(router, market_data.service());
     let router = add(router, agents.service());
     let router = add(router, health_service);
-    let router = add(router, reflection_v1(proto::DESCRIPTORS).context(reflected)?);
-    let router = add(router, reflection_v1alpha(proto::DESCRIPTORS).context(reflected)?);
+    let router = add(
+        router,
+        reflection_v1(proto::DESCRIPTORS, &SERVICES).context(reflected)?,
+    );
+    let router = add(
+        router,
+        reflection_v1alpha(proto::DESCRIPTORS, &SERVICES).context(reflected)?,
+    );
     Ok((router, health))
 }
 

@@ -36,6 +36,13 @@ impl Clock {
         Self::new(|| Timestamp::from_micros(service::clock::unix_micros()))
     }
 
+    /// A clock that reads the wall once and then only counts: no step of the machine's clock ends a lease.
+    #[must_use]
+    pub fn steady() -> Self {
+        let (wall, began) = (Self::wall().now(), std::time::Instant::now());
+        Self::new(move || wall.after(began.elapsed()))
+    }
+
     /// A clock that asks `now`.
     #[must_use]
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {

@@ -1,9 +1,12 @@
 //! The agents' door, knocked on by honest machines and others.
 
-use domain::{IslandId, KarmaBand, Slots, Tier};
+use std::time::Duration;
+
+use domain::{IslandId, KarmaBand, Slots, Tier, TokenCount};
 use ed25519_dalek::{Signer, SigningKey};
 use exchange::agent_sessions::{ENROL_CLOCK_SKEW_MAX, island_of_key};
 use proto::agent::v1::session_request::Message as Say;
+use proto::agent::v1::session_response::Message as Hear;
 use proto::agent::v1::{AskStatus, Drain, FinishReason, Hello};
 use proto::convert::agent::enrol_bytes;
 use proto::types::v1 as types;
@@ -11,7 +14,7 @@ use service::errors::reason_of;
 use tonic::Code;
 
 use crate::link::agent::{Agent, Machine, enrol, enrol_request, hello, id, machine, quoting};
-use crate::link::house::{CONSUMER_KEY, ISLAND_KEY, MODEL, OTHER_ISLAND_KEY, OWNER, open};
+use crate::link::house::{CONSUMER_KEY, ISLAND_KEY, MODEL, OTHER_ISLAND_KEY, OWNER, open, soon};
 use crate::registry::fixture::byte;
 
 fn key(seed: u8) -> SigningKey {
@@ -272,6 +275,91 @@ async fn a_canary_job_that_is_declined_gives_no_tier_and_no_offence() {
 }
 
 #[tokio::test]
+async fn a_slower_machine_gets_the_tier_of_the_speed_that_was_measured() {
+    let house = open().await;
+    let machine = machine(&house, 1).await;
+    let mut agent = Agent::join_with(&house, machine, |hello| hello.tier_max = 0).await;
+    let canary = agent.assigned().await;
+    agent.acknowledge(&canary).await;
+    let ids = vec![byte(b'a'); usize::try_from(canary.max_tokens).unwrap()];
+    let half = ids.len() / 2;
+    agent.emit(&canary, 0, &ids[..half]).await;
+    house.advance(Duration::from_millis(2_500));
+    agent
+        .emit(&canary, u32::try_from(half).unwrap(), &ids[half..])
+        .await;
+    agent.finish(&canary, FinishReason::Length, &ids).await;
+    let assigned = agent.tier().await;
+    let instrument = house.registry.instrument(MODEL).unwrap();
+    let prompt = TokenCount::new(u32::try_from(canary.prompt_ids.len()).unwrap());
+    let work = instrument
+        .input_weight
+        .units_of_job(prompt, TokenCount::new(canary.max_tokens));
+    let rate = u32::try_from(work.get() * 10 / 25).unwrap();
+    assert_eq!(assigned.decode_per_second, f64::from(rate));
+    let tier = instrument.floors.tier_for(rate).unwrap();
+    assert!(
+        tier < Tier::Server,
+        "the test must be slow enough to tell: {tier}"
+    );
+    let island = house.island(agent.machine.island).await.unwrap();
+    assert_eq!(island.tiers, [(MODEL, tier)]);
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_end_its_canary_gets_no_tier() {
+    let house = open().await;
+    let mut agent = Agent::join(&house, 1).await;
+    let canary = agent.assigned().await;
+    agent.acknowledge(&canary).await;
+    let revoked = loop {
+        house.advance(Duration::from_secs(2));
+        agent.post("a sign of life", 40, 1).await;
+        match agent.hear().await {
+            Hear::AskReport(_) => {}
+            Hear::Revoke(revoke) => break revoke,
+            other => panic!("neither a report nor a revocation: {other:?}"),
+        }
+    };
+    assert_eq!(revoked.lease_id, canary.lease_id);
+    let tier = loop {
+        match agent.hear().await {
+            Hear::AskReport(_) => {}
+            Hear::TierAssigned(tier) => break tier,
+            other => panic!("no tier: {other:?}"),
+        }
+    };
+    assert_eq!(tier.tier(), types::Tier::Unspecified);
+    // What comes too late measures nothing and offends nobody.
+    agent.emit(&canary, 0, &[byte(b'a')]).await;
+    agent.post("after", 40, 1).await;
+    loop {
+        let report = agent.ask_report().await;
+        if report.client_order_id == "after" {
+            assert_eq!(report.code, "NOT_QUOTABLE");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_is_lost() {
+    let house = open().await;
+    let agent = quoting(&house, 1, 40, 1).await;
+    let island = agent.machine.island;
+    let not_reading = agent.stop_reading().await;
+    let flooded = async {
+        while house.island(island).await.is_some() {
+            for _ in 0..100 {
+                agent.post(&"a".repeat(64), 40, 1).await;
+            }
+        }
+    };
+    soon("an agent that does not read to be lost", flooded).await;
+    drop(not_reading);
+}
+
+#[tokio::test]
 async fn a_newer_session_of_an_island_takes_over() {
     let house = open().await;
     let mut older = quoting(&house, 1, 40, 4).await;
@@ -346,7 +434,7 @@ async fn a_message_of_many_megabytes_ends_the_stream_and_the_session() {
             tokio::task::yield_now().await;
         }
     };
-    crate::link::house::soon("the session to end", gone).await;
+    soon("the session to end", gone).await;
 }
 
 #[tokio::test]
@@ -433,7 +521,7 @@ async fn a_stopping_exchange_says_goodbye_to_every_agent() {
     let mut agent = quoting(&house, 1, 40, 4).await;
     house.shutdown.trigger();
     assert!(agent.goodbye().await.contains("stopping"));
-    crate::link::house::soon("all sessions to end", house.sessions.ended()).await;
+    soon("all sessions to end", house.sessions.ended()).await;
     let islands = house
         .sequencer
         .read(|engine| engine.islands().count())

@@ -4,5 +4,6 @@
     reason = "a test that cannot read the tree should stop there"
 )]
 
+mod bans;
 mod edges;
 mod protos;

@@ -168,7 +168,11 @@ pub(super) fn job(job: &JobView, names: &Names) -> wire::Job {
     wire::Job {
         job_id: job.job.to_string(),
         order_id: job.order.to_string(),
-        model: names.model(job.instrument).unwrap_or_default().to_owned(),
+        model: job
+            .instrument
+            .and_then(|instrument| names.model(instrument))
+            .unwrap_or_default()
+            .to_owned(),
         state: state_name(job.state).to_owned(),
         island_id: job
             .island

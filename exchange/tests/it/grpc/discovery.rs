@@ -60,6 +60,10 @@ async fn reflection_lists_every_service_in_both_versions() {
     for service in expected {
         assert!(names.contains(&service), "{service} in {names:?}");
     }
+    assert!(
+        !names.contains(&"atoll.billing.v1.BillingService"),
+        "billing is not served here: {names:?}"
+    );
     let mut alpha = tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient::new(
         exchange.channel().await,
     );

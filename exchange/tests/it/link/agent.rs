@@ -19,7 +19,7 @@ use proto::agent::v1::{
 use proto::convert::agent::{enrol_bytes, session_bytes};
 use proto::convert::{SignedReceipt, receipt_to_wire};
 use proto::types::v1 as types;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
@@ -189,6 +189,11 @@ impl Agent {
     /// Answers no heartbeat any more. Whatever is said after this comes after the last answer.
     pub(crate) async fn fall_silent(&self) {
         *self.silent.lock().await = true;
+    }
+
+    /// Reads nothing any more, from the next heartbeat on, until the guard is dropped.
+    pub(crate) async fn stop_reading(&self) -> OwnedMutexGuard<bool> {
+        Arc::clone(&self.silent).lock_owned().await
     }
 
     /// Vanishes as a killed process does: the connection breaks.

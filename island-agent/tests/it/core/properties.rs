@@ -311,7 +311,7 @@ fn settle(script: &mut Script, witness: &mut Witness, effects: Vec<Effect>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn an_agent_keeps_its_promises(steps in proptest::collection::vec(step(), 0..250)) {
