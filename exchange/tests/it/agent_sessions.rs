@@ -296,7 +296,7 @@ async fn a_slower_machine_gets_the_tier_of_the_speed_that_was_measured() {
         .input_weight
         .units_of_job(prompt, TokenCount::new(canary.max_tokens));
     let rate = u32::try_from(work.get() * 10 / 25).unwrap();
-    assert_eq!(assigned.decode_per_second, f64::from(rate));
+    assert_eq!(assigned.decode_per_second.to_bits(), f64::from(rate).to_bits());
     let tier = instrument.floors.tier_for(rate).unwrap();
     assert!(
         tier < Tier::Server,
