@@ -24,6 +24,8 @@ use crate::show;
 const SCRIPTED_VOCABULARY: u32 = 49_152;
 /// How long all Islands together may take until they quote: loading and measuring a model on a slow machine, in turn.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often a person is told who is waited for.
+const TELL_INTERVAL: Duration = Duration::from_secs(15);
 /// How often the exchange is asked whether they do.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long an Island may take to finish what runs when all stops.
@@ -170,7 +172,7 @@ impl Islands {
         let deadline = Instant::now()
             .checked_add(READY_TIMEOUT)
             .context("the clock is at its end")?;
-        let mut seen = 0;
+        let (mut seen, mut told) = (0, Instant::now());
         loop {
             for (plan, child) in &mut self.children {
                 if let Some(status) = child.try_wait().context("could not ask after an Island")? {
@@ -194,9 +196,18 @@ impl Islands {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "only {seen} of {} Islands quote after {} s; their logs are above",
+                    "only {seen} of {} Islands quote after {} s; their logs are above. One that was given no tier was \
+                     measured too slow: try again when the machine is less busy",
                     self.children.len(),
                     READY_TIMEOUT.as_secs()
+                );
+            }
+            if told.elapsed() > TELL_INTERVAL {
+                told = Instant::now();
+                tracing::info!(
+                    quoting = seen,
+                    of = self.children.len(),
+                    "waiting for the Islands to be measured and quote"
                 );
             }
             tokio::time::sleep(POLL_INTERVAL).await;
