@@ -151,7 +151,7 @@ impl EarningsLog {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.file.sync_all()?;
+        // No sync: it could hold up the session, and the exchange has the truth.
         for number in (0..EARNINGS_FILES_MAX).rev() {
             let (from, to) = (
                 file_name(&self.folder, number),

@@ -19,7 +19,7 @@ use proto::agent::v1::{
 };
 use proto::convert::{SignedReceipt, receipt_from_wire, receipt_to_wire};
 use proto::types::v1 as types;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -28,14 +28,21 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{API_KEY, MODEL};
 
-/// A step that takes longer is a failure, not patience.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A step that takes longer is a failure. Long, because a new Island syncs its key to a disk that others may flood.
+const PATIENCE: Duration = Duration::from_secs(240);
 const NONCE: [u8; 32] = [42; 32];
 pub(super) const PRICE: u64 = 20_000_000;
+
+/// A port that nobody else gets while this lives, whether or not anything listens on it.
+pub(super) struct Port {
+    pub(super) address: SocketAddr,
+    _bound: TcpSocket,
+}
 
 /// The server; dropping it kills it with all its connections.
 pub(super) struct FakeExchange {
     pub(super) address: SocketAddr,
+    port: Option<Port>,
     pub(super) enrolments: Arc<Mutex<Vec<EnrolRequest>>>,
     sessions: mpsc::Receiver<FakeSession>,
     runtime: Option<Runtime>,
@@ -70,10 +77,11 @@ pub(super) fn exchange_key() -> SigningKey {
 
 impl FakeExchange {
     pub(super) async fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+        Self::start_on(Port::reserve()).await
     }
 
-    pub(super) async fn start_at(address: SocketAddr) -> Self {
+    pub(super) async fn start_on(port: Port) -> Self {
+        let address = port.address;
         let enrolments = Arc::new(Mutex::new(Vec::new()));
         let (sender, sessions) = mpsc::channel(8);
         let service = Service {
@@ -88,15 +96,14 @@ impl FakeExchange {
             .build()
             .unwrap();
         let serve = async move {
-            let listener = TcpListener::bind(address).await.unwrap();
-            let address = listener.local_addr().unwrap();
+            let listener = bound(address).listen(64).unwrap();
             let server = tonic::transport::Server::builder().add_service(AgentServiceServer::new(service));
             tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-            address
         };
-        let address = runtime.spawn(serve).await.unwrap();
+        runtime.spawn(serve).await.unwrap();
         Self {
             address,
+            port: Some(port),
             enrolments,
             sessions,
             runtime: Some(runtime),
@@ -124,9 +131,33 @@ impl FakeExchange {
         session
     }
 
-    pub(super) fn die(mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+    /// Kills the server; its port may be used again.
+    pub(super) async fn die(mut self) -> Port {
+        let runtime = self.runtime.take().unwrap();
+        // Its sockets are closed when this returns.
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
+            .await
+            .unwrap();
+        self.port.take().unwrap()
     }
+}
+
+impl Port {
+    pub(super) fn reserve() -> Self {
+        let socket = bound("127.0.0.1:0".parse().unwrap());
+        Self {
+            address: socket.local_addr().unwrap(),
+            _bound: socket,
+        }
+    }
+}
+
+/// A socket on that address, which may be shared with the sockets that this function made, and with no others.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 impl Drop for FakeExchange {

@@ -10,23 +10,20 @@ use proto::agent::v1::session_request::Message as Heard;
 use proto::agent::v1::session_response::Message as Said;
 use service::secret::Secret;
 use service::shutdown::Shutdown;
-use tokio::net::TcpListener;
 
-use super::fake::{FakeExchange, assign, goodbye};
+use super::fake::{FakeExchange, Port, assign, goodbye};
 use super::{API_KEY, config, island, prepared};
 
 #[tokio::test]
 async fn an_island_waits_for_an_exchange_that_is_not_there_yet() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let mut island = island(address, Script::default());
+    let port = Port::reserve();
+    let mut island = island(port.address, Script::default());
     let mut status = island.running.status();
     status
         .wait_for(|status| status.phase == Phase::BackingOff)
         .await
         .unwrap();
-    let mut exchange = FakeExchange::start_at(address).await;
+    let mut exchange = FakeExchange::start_on(port).await;
     let _session = exchange.quoting().await;
     island.running.quoting().await.unwrap();
 }
@@ -34,26 +31,25 @@ async fn an_island_waits_for_an_exchange_that_is_not_there_yet() {
 #[tokio::test]
 async fn an_exchange_that_dies_in_mid_job_finds_the_island_with_free_slots() {
     let mut exchange = FakeExchange::start().await;
-    let address = exchange.address;
     let script = Script {
         token_interval: Duration::from_millis(5),
         slots: 1,
         ..Script::default()
     };
-    let island = island(address, script);
+    let island = island(exchange.address, script);
     let mut status = island.running.status();
     let mut session = exchange.quoting().await;
     session.say(Said::Assign(assign(1, 4_000))).await;
     session.acknowledged("lse_1").await;
     assert!(matches!(session.next().await, Some(Heard::Output(_))));
-    exchange.die();
+    let port = exchange.die().await;
     status
         .wait_for(|status| status.phase != Phase::Quoting && status.running == 0)
         .await
         .unwrap();
     drop(session);
 
-    let mut exchange = FakeExchange::start_at(address).await;
+    let mut exchange = FakeExchange::start_on(port).await;
     let mut session = exchange.quoting().await;
     // A journal that began anew counts its leases from the start.
     let job = assign(1, 5);
@@ -106,10 +102,8 @@ async fn one_data_folder_serves_one_island() {
 
 #[tokio::test]
 async fn a_stop_while_the_exchange_is_away_needs_no_exchange() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let island = island(address, Script::default());
+    let port = Port::reserve();
+    let island = island(port.address, Script::default());
     let mut status = island.running.status();
     status
         .wait_for(|status| status.phase == Phase::BackingOff)
