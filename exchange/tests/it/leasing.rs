@@ -386,8 +386,9 @@ async fn an_order_is_cancelled_by_its_owner_only_and_tells_what_it_stopped() {
         (completed.outcome, completed.code),
         (JobOutcome::Cancelled, Some("CANCELLED"))
     );
-    // The prompt was read.
-    assert_eq!(completed.segments[0].bill.units, Units::new(2));
+    // The prompt was read, unless the cancel overtook the acknowledgement: then it is free.
+    let units = completed.segments[0].bill.units;
+    assert!([Units::ZERO, Units::new(2)].contains(&units), "{units}");
     events.ended().await;
     assert_eq!(
         house.leasing.cancel_order(CONSUMER, order).await,
