@@ -13,7 +13,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use service::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
@@ -138,13 +138,6 @@ fn connection(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "small packets may wait");
         }
-        // A client who connects and says nothing is not waited for.
-        if !matches!(
-            tokio::time::timeout(patience, stream.readable()).await,
-            Ok(Ok(()))
-        ) {
-            return;
-        }
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -158,13 +151,28 @@ fn connection(
             .keep_alive_timeout(PING_TIMEOUT)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .max_header_list_size(HEAD_BYTES_MAX);
-        let service =
-            router.map_request(|request: http::Request<hyper::body::Incoming>| request.map(Body::new));
+        let spoke = Arc::new(Notify::new());
+        let heard = Arc::clone(&spoke);
+        let service = router.map_request(move |request: http::Request<hyper::body::Incoming>| {
+            heard.notify_one();
+            request.map(Body::new)
+        });
         let connection = builder
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(error, "a connection broke");
+        tokio::select! {
+            ended = watcher.watch(connection) => if let Err(error) = ended {
+                tracing::debug!(error, "a connection broke");
+            },
+            () = silence(patience, &spoke) => tracing::debug!("a connection brought no request and is closed"),
         }
+    }
+}
+
+/// Resolves when no request has come in that time: who connects and says nothing, or drips, is not waited for. Once one
+/// has, the connection has timers of its own.
+async fn silence(patience: Duration, spoke: &Notify) {
+    if tokio::time::timeout(patience, spoke.notified()).await.is_ok() {
+        std::future::pending().await
     }
 }

@@ -3,3 +3,6 @@
 mod calls;
 mod discovery;
 mod jobs;
+mod restart;
+
+pub(crate) use jobs::with;

@@ -1,6 +1,7 @@
 //! The HTTP door, attacked from outside over a real socket.
 
 mod chat;
+mod patience;
 mod refusals;
 
 use serde_json::{Value, json};

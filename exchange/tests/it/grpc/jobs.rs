@@ -26,7 +26,7 @@ pub(super) fn hello() -> wire::SubmitJobRequest {
     }
 }
 
-pub(super) fn with(change: impl FnOnce(&mut wire::SubmitJobRequest)) -> wire::SubmitJobRequest {
+pub(crate) fn with(change: impl FnOnce(&mut wire::SubmitJobRequest)) -> wire::SubmitJobRequest {
     let mut request = hello();
     change(&mut request);
     request
@@ -54,7 +54,7 @@ pub(super) fn complaint(status: &Status) -> String {
 }
 
 /// Every event of a job, to its end.
-async fn all(client: &mut Client, request: wire::SubmitJobRequest) -> Vec<Event> {
+pub(super) async fn all(client: &mut Client, request: wire::SubmitJobRequest) -> Vec<Event> {
     let mut stream = client.submit_job(request).await.unwrap().into_inner();
     let mut events = Vec::new();
     while let Some(response) = stream.message().await.unwrap() {

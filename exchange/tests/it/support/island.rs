@@ -114,6 +114,12 @@ impl Island {
         let reading = tokio::spawn(async move {
             while let Ok(Some(response)) = stream.message().await {
                 let Some(message) = response.message else { break };
+                if let Hear::Assign(assign) = &message {
+                    // At once, whatever the test is at: an Island that is slow to say so is taken for lost.
+                    let (lease_id, epoch) = (assign.lease_id.clone(), assign.epoch);
+                    let message = Some(Say::Acknowledge(Acknowledge { lease_id, epoch }));
+                    drop(echo.send(SessionRequest { message }).await);
+                }
                 if let Hear::Heartbeat(Heartbeat { nonce, echo: false }) = message {
                     let message = Some(Say::Heartbeat(Heartbeat { nonce, echo: true }));
                     drop(echo.send(SessionRequest { message }).await);
@@ -173,7 +179,6 @@ impl Island {
             panic!("no canary")
         };
         assert!(assign.canary);
-        self.acknowledge(&assign).await;
         let mut work = Work {
             emitted: Vec::new(),
             assign,
@@ -209,7 +214,6 @@ impl Island {
     pub(crate) async fn job(&mut self) -> Work {
         loop {
             if let Hear::Assign(assign) = self.hear().await {
-                self.acknowledge(&assign).await;
                 return Work {
                     assign,
                     emitted: Vec::new(),
@@ -226,11 +230,6 @@ impl Island {
                 return self.finish(work, FinishReason::Cancelled).await;
             }
         }
-    }
-
-    async fn acknowledge(&self, assign: &Assign) {
-        let (lease_id, epoch) = (assign.lease_id.clone(), assign.epoch);
-        self.say(Say::Acknowledge(Acknowledge { lease_id, epoch })).await;
     }
 
     async fn emit(&self, work: &mut Work, ids: &[u32]) {

@@ -34,7 +34,7 @@ pub(crate) struct Whole {
     pub(crate) address: SocketAddr,
     pub(crate) bank: Bank,
     /// Held so that the folder lives as long as the exchange.
-    _data: TempDir,
+    pub(crate) data: TempDir,
     /// A key of an account with ten credits.
     pub(crate) key: String,
     /// A key of an account with none.
@@ -71,11 +71,15 @@ impl Whole {
         }
         let bank = Bank::default();
         bank.billing.give(CONSUMER, 10_000_000_000);
+        let data = tempfile::tempdir().unwrap();
+        Self::start_on(bank, data, change).await
+    }
+
+    async fn start_on(bank: Bank, data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let key = bank.key("consumer", CONSUMER, KeyScope::Full);
         let poor_key = bank.key("poor", POOR, KeyScope::Consumer);
         let island_key = bank.key("island", OWNER, KeyScope::Island);
         let (billing_address, billing) = bank.serve().await;
-        let data = tempfile::tempdir().unwrap();
         let mut config = Config::new(data.path(), &fixture::folder(), Secret::new(TOKEN));
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.models = Models::Only(vec![fixture::MODEL.to_owned()]);
@@ -88,7 +92,7 @@ impl Whole {
         Self {
             address,
             bank,
-            _data: data,
+            data,
             key,
             poor_key,
             island_key,
@@ -96,6 +100,14 @@ impl Whole {
             running,
             billing,
         }
+    }
+
+    /// Stops in order, and starts again on the same folder with the same books.
+    pub(crate) async fn restart(self) -> Self {
+        self.shutdown.trigger();
+        self.running.join.await.unwrap().unwrap();
+        self.billing.abort();
+        Self::start_on(self.bank, self.data, |_| {}).await
     }
 
     /// Stops in order.

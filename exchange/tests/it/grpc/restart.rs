@@ -1,0 +1,117 @@
+//! An exchange that is started again goes on where it stopped.
+
+use proto::exchange::v1 as wire;
+use proto::exchange::v1::submit_job_response::Event;
+
+use super::jobs::{all, with};
+use crate::support::island::{Island, Quote};
+use crate::support::whole::Whole;
+
+#[tokio::test]
+async fn what_was_bought_and_settled_is_there_after_a_restart() {
+    let exchange = Whole::start().await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut client = exchange.grpc().await;
+    let named = with(|request| request.client_order_id = "mine".to_owned());
+    let (events, _) = tokio::join!(all(&mut client, named.clone()), island.answer("once"));
+    let Some(Event::Completed(completed)) = events.last() else {
+        panic!("{events:?}")
+    };
+    let before = client
+        .get_balance(wire::GetBalanceRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let stopped_at = exchange.status().await.sequence;
+    let island_id = island.id;
+    drop((client, island));
+
+    let exchange = exchange.restart().await;
+    let status = exchange.status().await;
+    assert!(status.sequence > stopped_at);
+    assert!(status.islands.is_empty(), "sessions do not outlive the exchange");
+    let mut client = exchange.grpc().await;
+    let after = client
+        .get_balance(wire::GetBalanceRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(after.buying_power_nano, before.buying_power_nano);
+    assert_eq!(after.bound_nano, 0);
+    assert_eq!(
+        after.reserved_nano, after.buying_power_nano,
+        "billing has settled what was charged"
+    );
+    let bill = completed.bill.as_ref().unwrap();
+    let paid = bill.charge_nano + bill.fee_nano;
+    assert_eq!(after.available_nano + after.reserved_nano, 10_000_000_000 - paid);
+
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    assert_eq!(island.id, island_id, "an Island is its key");
+    // The name is remembered, and so the job is not run again; its text never was.
+    let again = all(&mut client, named).await;
+    let Event::Accepted(accepted) = &again[0] else {
+        panic!("{again:?}")
+    };
+    assert!(accepted.repeated_order);
+    let fresh = with(|request| request.client_order_id = "another".to_owned());
+    let (events, _) = tokio::join!(all(&mut client, fresh), island.answer("twice"));
+    assert!(matches!(events.last(), Some(Event::Completed(_))), "{events:?}");
+    exchange.nothing_leaked().await;
+    exchange.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_and_a_folder_in_use_are_said_to_be() {
+    let exchange = Whole::start().await;
+    let mut config = exchange::config::Config::new(
+        exchange.data.path(),
+        &crate::registry::fixture::folder(),
+        service::secret::Secret::new("x"),
+    );
+    config.listen = exchange.address;
+    let shutdown = service::shutdown::Shutdown::manual();
+    let refused = exchange::start(config.clone(), shutdown.clone())
+        .await
+        .unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("could not listen on"),
+        "{refused:#}"
+    );
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    let refused = exchange::start(config.clone(), shutdown.clone())
+        .await
+        .unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("could not use the journal"),
+        "{refused:#}"
+    );
+    config.models_dir = exchange.data.path().to_owned();
+    let refused = exchange::start(config, shutdown).await.unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("no model is installed in"),
+        "{refused:#}"
+    );
+    exchange.stop().await;
+}
+
+#[tokio::test]
+async fn an_exchange_without_billing_waits_for_it_and_can_be_told_to_stop() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = crate::registry::fixture::folder();
+    let mut config = exchange::config::Config::new(data.path(), &folder, service::secret::Secret::new("x"));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    // A port that was free a moment ago, where nobody listens.
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    config.billing_url = format!("http://{free}");
+    let shutdown = service::shutdown::Shutdown::manual();
+    let starting = tokio::spawn(exchange::start(config, shutdown.clone()));
+    tokio::task::yield_now().await;
+    shutdown.trigger();
+    let refused = starting.await.unwrap().unwrap_err();
+    assert!(format!("{refused:#}").contains("told to stop"), "{refused:#}");
+}
