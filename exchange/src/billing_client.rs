@@ -5,7 +5,6 @@
 //!
 //! Deliberately absent: what to do without billing. Each caller decides that.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use domain::{AccountId, Credits, KeyId, Sequence, ShardId, TransferId};
@@ -461,13 +460,10 @@ fn reservation_from_wire(reservation: &wire::Reservation) -> FieldResult<Reserva
     })
 }
 
-/// A refusal is billing's word about the request; everything else may pass.
+/// A refusal is billing's word about the request; everything else may pass. What a broken connection is made into on
+/// this side carries none of the codes of a refusal.
 fn error_of(status: &Status) -> BillingError {
     let message = status.message().to_owned();
-    // A source means that the status was made on this side, out of a broken connection.
-    if status.source().is_some() {
-        return BillingError::Unavailable { message };
-    }
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound
