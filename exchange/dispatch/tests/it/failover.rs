@@ -120,6 +120,32 @@ fn a_whole_that_nobody_takes_has_failed_and_is_free() {
 }
 
 #[test]
+fn a_lease_with_room_for_less_than_the_job_is_kept_within_it() {
+    check(
+        "join A; 1 to A for 4; 1 ack; 1 out 0: 1; 1 sign 1; lose A",
+        expect![[r#"
+            0: assign 1 to A epoch 0 after [] max 2
+            0: deliver [1]
+            0: receipt 1 holds
+            0: checkpoint 1: 1
+            0: tell: SessionLost after 1
+            0: fail over 1: output 1 units 1 left 3 until 2000
+        "#]],
+    );
+}
+
+#[test]
+fn the_end_of_a_bid_that_is_not_the_jobs_any_more_changes_nothing() {
+    check(
+        "join A; 1 to A; expired; 1 ack; expired; 1 out 0: 1",
+        expect![[r#"
+            0: assign 1 to A epoch 0 after [] max 4
+            0: deliver [1]
+        "#]],
+    );
+}
+
+#[test]
 fn a_refused_failover_closes_the_lease_and_counts_as_none() {
     check(
         "join A; 1 to A; 1 ack; 1 out 0: 1 2; 1 sign 2; lose A; refused 1; closed 1",

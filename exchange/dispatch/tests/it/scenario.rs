@@ -1,7 +1,7 @@
 //! A script of inputs, separated by `;`, and the effects, one a line with the milliseconds since the start.
 //!
 //! Islands are letters: `join A`, `hear A`, `lose A`. Leases are numbered: `1 to A` grants lease 1 of the one job
-//! (epochs count up by themselves), `1 ack`, `1 decline`, `1 out 0: 7 8` (first index, ids), `1 sign 2` (a checkpoint
+//! (epochs count up by themselves; `1 to A for 4` for at most four units), `1 ack`, `1 decline`, `1 out 0: 7 8` (first index, ids), `1 sign 2` (a checkpoint
 //! over two tokens), `1 done stop 2` (a final receipt over two). A claim may be `2!` (wrong chain), `2?` (bad
 //! signature) or `-` (no receipt). `@9 1 ack` names another epoch, `B: 1 ack` another session. The consumer says
 //! `cancel`, `leave` or `stop 3`; the engine `closed 1`, `rebid 1`, `expired` or `refused 1`. `wait 500` lets
@@ -118,7 +118,17 @@ impl Scenario {
                 order: OrderId::new(90),
             }),
             ["expired"] => self.input(Input::RebidEnded { job: job() }),
-            [lease, "to", island] => self.grant(lease.parse().unwrap(), island.chars().next().unwrap()),
+            [lease, "to", island] => {
+                let units = self
+                    .facts
+                    .input_weight
+                    .units_of_job(self.facts.prompt_tokens, self.facts.max_tokens);
+                self.grant(lease.parse().unwrap(), island.chars().next().unwrap(), units);
+            }
+            [lease, "to", island, "for", units] => {
+                let units = Units::new(units.parse().unwrap());
+                self.grant(lease.parse().unwrap(), island.chars().next().unwrap(), units);
+            }
             words => self.reply(words),
         }
     }
@@ -127,24 +137,20 @@ impl Scenario {
         self.input(Input::Cancel { job: job(), cause });
     }
 
-    fn grant(&mut self, lease: u64, island: char) {
+    fn grant(&mut self, lease: u64, island: char, units_max: Units) {
         if !self.leases.iter().any(|(known, _, _)| *known == lease) {
             let epoch = u8::try_from(self.leases.len()).unwrap();
             self.leases.push((lease, island, epoch));
             self.sent.push((lease, Vec::new()));
         }
         let (_, _, epoch) = *self.leases.iter().find(|(known, _, _)| *known == lease).unwrap();
-        let units = self
-            .facts
-            .input_weight
-            .units_of_job(self.facts.prompt_tokens, self.facts.max_tokens);
         self.input(Input::Granted(Grant {
             lease: LeaseId::new(lease),
             job: job(),
             epoch: LeaseEpoch::new(epoch),
             island: IslandId::new(session_of(island).get()),
             session: session_of(island),
-            units_max: Units::new(units.get()),
+            units_max,
             speeds: Speeds::in_force(self.speeds, None),
             facts: self.facts,
         }));
