@@ -36,7 +36,7 @@ struct Figure {
     detail: Value,
 }
 
-const ROWS: [Row; 3] = [
+const ROWS: &[Row] = &[
     Row {
         name: "cold-build",
         what: "seconds of a cold `cargo xtask up` build, beside five minutes",
@@ -60,7 +60,7 @@ const ROWS: [Row; 3] = [
 /// Measures it.
 pub(crate) fn run(measure: &Measure) -> Result<()> {
     if measure.list {
-        for row in &ROWS {
+        for row in ROWS {
             println!("{:<20} {} (ratio {})", row.name, row.what, row.goal);
         }
         return Ok(());
