@@ -44,16 +44,19 @@ impl Engine {
 
     fn audit_orders(&self) -> Result<(), AuditError> {
         check(
-            self.order_handles.len() == self.orders.len(),
-            "every order is found by its id",
-            || format!("{} of {}", self.order_handles.len(), self.orders.len()),
+            self.orders.in_order().len() == self.orders.len(),
+            "orders are counted",
+            || self.orders.len().to_string(),
         )?;
         let mut deadlines = 0;
-        for (id, handle) in &self.order_handles {
-            let order = &self.orders[*handle];
-            check(order.id == *id, "an order is found by its own id", || {
-                id.to_string()
-            })?;
+        for handle in self.orders.in_order() {
+            let order = &self.orders[handle];
+            let id = order.id;
+            check(
+                self.orders.find(id) == Some(handle),
+                "an order is found by its id",
+                || id.to_string(),
+            )?;
             let known = order.filled.checked_add(order.leaves);
             check(
                 !order.leaves.is_zero() && known.is_some_and(|known| known <= order.jobs),

@@ -2,13 +2,14 @@
 //!
 //! Ids end in the order in which their orders did, so the ones to forget wait in a plain queue.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use domain::{ClientOrderId, Eligibility, OrderId, SelfTradeMode, TimeInForce, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::book::arena::Handle;
+use crate::book::arena::{Arena, Handle};
+use crate::index::{Index, Tag};
 use crate::{BidLimit, PlaceAsk, PlaceBid, PostOnly};
 
 /// What an order asked for, in 64 bits. Two bodies of one account with one fingerprint are taken for the same; only
@@ -23,50 +24,60 @@ pub(crate) struct Remembered {
     pub(crate) fingerprint: Fingerprint,
 }
 
+/// A remembered id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) account: Handle,
+    pub(crate) client_order_id: ClientOrderId,
+    pub(crate) remembered: Remembered,
+}
+
 /// An id whose order has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) forget_at: Timestamp,
-    pub(crate) account: Handle,
-    pub(crate) client_order_id: ClientOrderId,
+    /// The id's record.
+    pub(crate) record: Handle,
 }
 
 /// All remembered ids.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientIds {
-    remembered: BTreeMap<(Handle, ClientOrderId), Remembered>,
+    records: Arena<Record>,
+    by_name: Index,
     ended: VecDeque<Ended>,
 }
 
 impl ClientIds {
-    pub(crate) fn find(&self, account: Handle, client_order_id: ClientOrderId) -> Option<Remembered> {
-        self.remembered.get(&(account, client_order_id)).copied()
+    /// The record of an id.
+    #[inline]
+    pub(crate) fn find(&self, account: Handle, client_order_id: ClientOrderId) -> Option<Handle> {
+        self.by_name.find(tag(account, client_order_id), |record| {
+            let record = &self.records[record];
+            record.client_order_id == client_order_id && record.account == account
+        })
     }
 
-    /// Remembers an id; false if it was remembered already.
-    pub(crate) fn remember(
-        &mut self,
-        account: Handle,
-        client_order_id: ClientOrderId,
-        remembered: Remembered,
-    ) -> bool {
-        self.remembered
-            .insert((account, client_order_id), remembered)
-            .is_none()
+    #[inline]
+    pub(crate) fn get(&self, record: Handle) -> &Record {
+        &self.records[record]
+    }
+
+    /// Remembers an id that is not remembered yet.
+    #[inline]
+    pub(crate) fn remember(&mut self, record: Record) -> Handle {
+        let tag = tag(record.account, record.client_order_id);
+        let handle = self.records.insert(record);
+        self.by_name.insert(tag, handle);
+        handle
     }
 
     /// Notes that an order ended: its id is forgotten after `kept`.
-    pub(crate) fn end(
-        &mut self,
-        account: Handle,
-        client_order_id: ClientOrderId,
-        now: Timestamp,
-        kept: Duration,
-    ) {
+    #[inline]
+    pub(crate) fn end(&mut self, record: Handle, now: Timestamp, kept: Duration) {
         self.ended.push_back(Ended {
             forget_at: now.after(kept),
-            account,
-            client_order_id,
+            record,
         });
     }
 
@@ -76,29 +87,39 @@ impl ClientIds {
     }
 
     /// Forgets one id that is due, and says whose it was.
+    #[inline]
     pub(crate) fn forget_due(&mut self, now: Timestamp) -> Option<Handle> {
         let due = *self.ended.front().filter(|ended| ended.forget_at <= now)?;
         self.ended.pop_front();
-        self.remembered.remove(&(due.account, due.client_order_id));
-        Some(due.account)
+        let record = self.records.remove(due.record);
+        self.by_name
+            .remove(tag(record.account, record.client_order_id), due.record);
+        Some(record.account)
     }
 
-    /// An account's remembered ids, in order.
-    pub(crate) fn of_account(&self, account: Handle) -> impl Iterator<Item = (ClientOrderId, Remembered)> {
-        let first = (account, ClientOrderId::new(0));
-        let last = (account, ClientOrderId::new(u128::MAX));
-        self.remembered
-            .range(first..=last)
-            .map(|((_, client_order_id), remembered)| (*client_order_id, *remembered))
+    /// Every remembered id, by the account's place, then by the id.
+    pub(crate) fn in_order(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self
+            .records
+            .handles()
+            .map(|record| self.records[record])
+            .collect();
+        records.sort_unstable_by_key(|record| (record.account, record.client_order_id));
+        records
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.remembered.len()
+        self.records.len()
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = Ended> {
         self.ended.iter().copied()
     }
+}
+
+fn tag(account: Handle, client_order_id: ClientOrderId) -> Tag {
+    let space = u64::try_from(account.position()).expect("a handle fits 64 bits");
+    Tag::of_pair(space, client_order_id.get())
 }
 
 impl Fingerprint {

@@ -24,18 +24,15 @@ mod slots;
 mod timers;
 mod trading;
 
-use std::collections::BTreeMap;
-
-use domain::{InstrumentId, OrderId, RegionTable, Sequence, Timestamp, TradeId};
+use domain::{InstrumentId, RegionTable, Sequence, Timestamp, TradeId};
 
 use crate::book::Book;
-use crate::book::arena::{Arena, Handle};
 use crate::client_ids::ClientIds;
 use crate::crossing::Plan;
 use crate::depth::DepthLog;
 use crate::engine::refusal::{Refusal, Subject};
 use crate::leases::Leases;
-use crate::order::Order;
+use crate::orders::Orders;
 use crate::risk::Accounts;
 use crate::roster::Roster;
 use crate::timers::Timers;
@@ -52,8 +49,7 @@ pub struct Engine {
     pub(crate) regions: Option<RegionTable>,
     /// By instrument.
     pub(crate) books: Vec<Book>,
-    pub(crate) orders: Arena<Order>,
-    pub(crate) order_handles: BTreeMap<OrderId, Handle>,
+    pub(crate) orders: Orders,
     pub(crate) accounts: Accounts,
     pub(crate) roster: Roster,
     pub(crate) leases: Leases,
@@ -77,8 +73,7 @@ impl Engine {
             next_trade: TradeId::new(1),
             regions: None,
             books: Vec::new(),
-            orders: Arena::default(),
-            order_handles: BTreeMap::new(),
+            orders: Orders::default(),
             accounts: Accounts::default(),
             roster: Roster::default(),
             leases: Leases::default(),

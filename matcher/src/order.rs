@@ -20,6 +20,8 @@ pub(crate) struct Order {
     pub(crate) id: OrderId,
     pub(crate) account: Handle,
     pub(crate) client_order_id: ClientOrderId,
+    /// Where its client order id is remembered; the bid of a failover has none of its own.
+    pub(crate) record: Option<Handle>,
     pub(crate) instrument: InstrumentId,
     /// A bid's limit or an ask's price.
     pub(crate) price: Price,
@@ -116,6 +118,7 @@ pub(crate) struct Entry {
     pub(crate) id: OrderId,
     pub(crate) account: Handle,
     pub(crate) client_order_id: ClientOrderId,
+    pub(crate) record: Option<Handle>,
     pub(crate) instrument: InstrumentId,
     pub(crate) price: Price,
     pub(crate) jobs: Jobs,
@@ -130,6 +133,7 @@ impl Order {
             id: entry.id,
             account: entry.account,
             client_order_id: entry.client_order_id,
+            record: entry.record,
             instrument: entry.instrument,
             price: entry.price,
             jobs: entry.jobs,

@@ -4,13 +4,14 @@
 //! [`Credits`] and equals what was funded, less what was defunded, less what was paid. Reserved equals the sum over
 //! the account's bids and leases, which `audit` checks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use domain::{AccountId, Credits, TransferId};
 
 use crate::BuyingPower;
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
+use crate::index::{Index, Tag};
 
 /// One account.
 #[derive(Clone, Debug)]
@@ -23,34 +24,46 @@ pub(crate) struct Account {
     /// Client order ids that are remembered.
     pub(crate) client_id_count: u32,
     /// Transfers that are remembered, oldest first.
-    pub(crate) transfers: VecDeque<TransferId>,
+    pub(crate) transfers: VecDeque<Handle>,
+}
+
+/// A transfer that was applied to an account.
+#[derive(Clone, Copy, Debug)]
+struct Applied {
+    account: Handle,
+    transfer: TransferId,
 }
 
 /// All accounts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Accounts {
     accounts: Arena<Account>,
-    handles: BTreeMap<AccountId, Handle>,
-    transfers: BTreeSet<(Handle, TransferId)>,
+    by_id: Index,
+    transfers: Arena<Applied>,
+    transfers_by_name: Index,
     total: Credits,
 }
 
 impl Accounts {
     pub(crate) fn find(&self, account: AccountId) -> Option<Handle> {
-        self.handles.get(&account).copied()
+        let is_meant = |handle| self.accounts[handle].id == account;
+        self.by_id.find(tag(account), is_meant)
     }
 
     pub(crate) fn find_or_new(&mut self, id: AccountId) -> Handle {
-        *self.handles.entry(id).or_insert_with(|| {
-            self.accounts.insert(Account {
-                id,
-                power: BuyingPower::default(),
-                orders: Queue::default(),
-                order_count: 0,
-                client_id_count: 0,
-                transfers: VecDeque::new(),
-            })
-        })
+        if let Some(account) = self.find(id) {
+            return account;
+        }
+        let account = self.accounts.insert(Account {
+            id,
+            power: BuyingPower::default(),
+            orders: Queue::default(),
+            order_count: 0,
+            client_id_count: 0,
+            transfers: VecDeque::new(),
+        });
+        self.by_id.insert(tag(id), account);
+        account
     }
 
     pub(crate) fn get(&self, account: Handle) -> &Account {
@@ -62,10 +75,11 @@ impl Accounts {
     }
 
     /// Every account, in order of its id.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &Account)> {
-        self.handles
-            .values()
-            .map(|handle| (*handle, &self.accounts[*handle]))
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (Handle, &Account)> {
+        let mut handles: Vec<Handle> = self.accounts.handles().collect();
+        handles.sort_unstable_by_key(|account| self.accounts[*account].id);
+        let handles = handles.into_iter();
+        handles.map(|account| (account, &self.accounts[account]))
     }
 
     /// Available and reserved over all accounts.
@@ -74,20 +88,38 @@ impl Accounts {
     }
 
     pub(crate) fn knows_transfer(&self, account: Handle, transfer: TransferId) -> bool {
-        self.transfers.contains(&(account, transfer))
+        self.find_transfer(account, transfer).is_some()
     }
 
     /// Remembers a transfer, and forgets the oldest beyond `count_max`.
     pub(crate) fn remember_transfer(&mut self, account: Handle, transfer: TransferId, count_max: u32) {
-        self.transfers.insert((account, transfer));
+        let applied = self.transfers.insert(Applied { account, transfer });
+        self.transfers_by_name
+            .insert(tag_of_transfer(account, transfer), applied);
         let remembered = &mut self.accounts[account].transfers;
-        remembered.push_back(transfer);
+        remembered.push_back(applied);
         let count = u32::try_from(remembered.len()).expect("remembered transfers are bounded by a u32");
         if count > count_max
             && let Some(oldest) = remembered.pop_front()
         {
-            self.transfers.remove(&(account, oldest));
+            let forgotten = self.transfers.remove(oldest);
+            let tag = tag_of_transfer(account, forgotten.transfer);
+            self.transfers_by_name.remove(tag, oldest);
         }
+    }
+
+    /// An account's remembered transfers, oldest first.
+    pub(crate) fn transfers_of(&self, account: Handle) -> impl Iterator<Item = TransferId> {
+        let transfers = self.accounts[account].transfers.iter();
+        transfers.map(|applied| self.transfers[*applied].transfer)
+    }
+
+    fn find_transfer(&self, account: Handle, transfer: TransferId) -> Option<Handle> {
+        self.transfers_by_name
+            .find(tag_of_transfer(account, transfer), |applied| {
+                let applied = &self.transfers[applied];
+                applied.transfer == transfer && applied.account == account
+            })
     }
 
     /// Adds to what is available, or returns `None` and changes nothing if the sum over all accounts would not fit.
@@ -134,6 +166,15 @@ impl Accounts {
         power.reserved = difference(power.reserved, amount);
         self.total = difference(self.total, amount);
     }
+}
+
+fn tag(account: AccountId) -> Tag {
+    Tag::of_number(account.get())
+}
+
+fn tag_of_transfer(account: Handle, transfer: TransferId) -> Tag {
+    let space = u64::try_from(account.position()).expect("a handle fits 64 bits");
+    Tag::of_pair(space, transfer.get())
 }
 
 fn sum(a: Credits, b: Credits) -> Credits {

@@ -11,6 +11,7 @@ use domain::{
 
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
+use crate::index::{Index, Tag};
 
 /// An open session.
 #[derive(Clone, Debug)]
@@ -45,13 +46,46 @@ pub(crate) struct Island {
     pub(crate) asks: Queue,
     /// No ask of it has more left. With as many slots free, a fill changes only what its own ask displays.
     pub(crate) leaves_bound: Jobs,
-    pub(crate) tiers: BTreeMap<InstrumentId, Tier>,
+    pub(crate) tiers: Tiers,
 }
 
 impl Island {
     /// Slots that no lease holds. An Island that lowered its slots may hold more than it has.
     pub(crate) fn free(&self) -> Jobs {
         Jobs::new(self.slots.get().saturating_sub(self.held.count))
+    }
+}
+
+/// An Island's tiers, by instrument.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tiers(Vec<(InstrumentId, Tier)>);
+
+impl Tiers {
+    #[inline]
+    pub(crate) fn get(&self, instrument: InstrumentId) -> Option<Tier> {
+        let place = self.find(instrument).ok()?;
+        Some(self.0[place].1)
+    }
+
+    pub(crate) fn set(&mut self, instrument: InstrumentId, tier: Option<Tier>) {
+        match (self.find(instrument), tier) {
+            (Ok(place), Some(tier)) => self.0[place].1 = tier,
+            (Ok(place), None) => {
+                self.0.remove(place);
+            }
+            (Err(place), Some(tier)) => self.0.insert(place, (instrument, tier)),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// In order of the instrument.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (InstrumentId, Tier)> {
+        self.0.iter().copied()
+    }
+
+    #[inline]
+    fn find(&self, instrument: InstrumentId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&instrument, |entry| entry.0)
     }
 }
 
@@ -117,18 +151,22 @@ impl HeldSlots {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
     pub(crate) sessions: Arena<Session>,
-    session_handles: BTreeMap<SessionId, Handle>,
+    sessions_by_id: Index,
     pub(crate) islands: Arena<Island>,
-    island_handles: BTreeMap<IslandId, Handle>,
+    islands_by_id: Index,
 }
 
 impl Roster {
     pub(crate) fn find_session(&self, session: SessionId) -> Option<Handle> {
-        self.session_handles.get(&session).copied()
+        let tag = Tag::of_number(session.get());
+        self.sessions_by_id
+            .find(tag, |handle| self.sessions[handle].id == session)
     }
 
     pub(crate) fn find_island(&self, island: IslandId) -> Option<Handle> {
-        self.island_handles.get(&island).copied()
+        let tag = Tag::of_number(island.get());
+        self.islands_by_id
+            .find(tag, |handle| self.islands[handle].id == island)
     }
 
     pub(crate) fn open_session(&mut self, id: SessionId) -> Handle {
@@ -138,14 +176,14 @@ impl Roster {
             bids: Queue::default(),
             islands: Vec::new(),
         });
-        self.session_handles.insert(id, handle);
+        self.sessions_by_id.insert(Tag::of_number(id.get()), handle);
         handle
     }
 
     pub(crate) fn join(&mut self, island: Island) -> Handle {
         let (id, session) = (island.id, island.session);
         let handle = self.islands.insert(island);
-        self.island_handles.insert(id, handle);
+        self.islands_by_id.insert(Tag::of_number(id.get()), handle);
         self.sessions[session].islands.push(handle);
         handle
     }
@@ -154,25 +192,28 @@ impl Roster {
     pub(crate) fn close_session(&mut self, handle: Handle) {
         let session = self.sessions.remove(handle);
         assert!(session.bids.is_empty(), "a session's bids end before it");
-        self.session_handles.remove(&session.id);
+        self.sessions_by_id
+            .remove(Tag::of_number(session.id.get()), handle);
         for handle in session.islands {
             let island = self.islands.remove(handle);
             assert!(island.asks.is_empty(), "an Island's asks end before its session");
-            self.island_handles.remove(&island.id);
+            self.islands_by_id.remove(Tag::of_number(island.id.get()), handle);
         }
     }
 
     /// Every open session, in order of its id.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (Handle, &Session)> {
-        self.session_handles
-            .values()
-            .map(|handle| (*handle, &self.sessions[*handle]))
+        let mut handles: Vec<Handle> = self.sessions.handles().collect();
+        handles.sort_unstable_by_key(|session| self.sessions[*session].id);
+        let handles = handles.into_iter();
+        handles.map(|session| (session, &self.sessions[session]))
     }
 
     /// Every Island, in order of its id.
     pub(crate) fn islands(&self) -> impl Iterator<Item = (Handle, &Island)> {
-        self.island_handles
-            .values()
-            .map(|handle| (*handle, &self.islands[*handle]))
+        let mut handles: Vec<Handle> = self.islands.handles().collect();
+        handles.sort_unstable_by_key(|island| self.islands[*island].id);
+        let handles = handles.into_iter();
+        handles.map(|island| (island, &self.islands[island]))
     }
 }

@@ -138,8 +138,8 @@ impl Engine {
             return false;
         };
         let island = &self.roster.islands[ask.island];
-        let tier = island.tiers.get(&order.instrument);
-        (island.region, tier, island.band) == (cell.place.region, Some(&cell.place.tier), cell.place.band)
+        let tier = island.tiers.get(order.instrument);
+        (island.region, tier, island.band) == (cell.place.region, Some(cell.place.tier), cell.place.band)
     }
 
     /// No bid rests that could trade with a displayed ask, unless the instrument is halted.

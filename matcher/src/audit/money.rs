@@ -12,7 +12,12 @@ use crate::engine::Engine;
 impl Engine {
     pub(super) fn audit_money(&self) -> Result<(), AuditError> {
         let mut reserved: BTreeMap<Handle, i128> = BTreeMap::new();
-        for order in self.order_handles.values().map(|order| &self.orders[*order]) {
+        for order in self
+            .orders
+            .in_order()
+            .into_iter()
+            .map(|order| &self.orders[order])
+        {
             let Some(bid) = order.as_bid() else {
                 continue;
             };
@@ -30,7 +35,7 @@ impl Engine {
             *reserved.entry(run.account).or_default() += each * i128::from(run.count);
         }
         let mut total = 0;
-        for (handle, account) in self.accounts.iter() {
+        for (handle, account) in self.accounts.in_order() {
             let name = || account.id.to_string();
             let power = account.power;
             total += i128::from(power.available.as_nano()) + i128::from(power.reserved.as_nano());
@@ -95,14 +100,20 @@ impl Engine {
 
     pub(super) fn audit_client_ids(&self) -> Result<(), AuditError> {
         let mut known = 0;
-        for order in self.order_handles.values().map(|order| &self.orders[*order]) {
+        for order in self
+            .orders
+            .in_order()
+            .into_iter()
+            .map(|order| &self.orders[order])
+        {
             if order.resumed().is_some() {
                 continue;
             }
             known += 1;
-            let remembered = self.client_ids.find(order.account, order.client_order_id);
+            let record = self.client_ids.find(order.account, order.client_order_id);
             check(
-                remembered.is_some_and(|remembered| remembered.order == order.id),
+                record.is_some_and(|record| self.client_ids.get(record).remembered.order == order.id)
+                    && record == order.record,
                 "a resting order's client order id is remembered",
                 || order.id.to_string(),
             )?;
@@ -110,13 +121,12 @@ impl Engine {
         let mut ended_ids = std::collections::BTreeSet::new();
         for ended in self.client_ids.ended() {
             known += 1;
-            let remembered = self.client_ids.find(ended.account, ended.client_order_id);
-            let has_ended =
-                remembered.is_some_and(|remembered| !self.order_handles.contains_key(&remembered.order));
+            let record = self.client_ids.get(ended.record);
+            let has_ended = self.orders.find(record.remembered.order).is_none();
             check(
-                has_ended && ended_ids.insert((ended.account, ended.client_order_id)),
+                has_ended && ended_ids.insert(ended.record),
                 "an ended id is that of an order that ended",
-                || ended.client_order_id.to_string(),
+                || record.client_order_id.to_string(),
             )?;
         }
         check(
@@ -124,10 +134,13 @@ impl Engine {
             "every remembered id will be forgotten",
             || format!("{known} of {}", self.client_ids.len()),
         )?;
-        for (handle, account) in self.accounts.iter() {
-            let count = self.client_ids.of_account(handle).count();
+        let mut counts: BTreeMap<Handle, u32> = BTreeMap::new();
+        for record in self.client_ids.in_order() {
+            *counts.entry(record.account).or_default() += 1;
+        }
+        for (handle, account) in self.accounts.in_order() {
             check(
-                usize::try_from(account.client_id_count) == Ok(count),
+                account.client_id_count == counts.get(&handle).copied().unwrap_or_default(),
                 "an account's client order ids are counted",
                 || account.id.to_string(),
             )?;

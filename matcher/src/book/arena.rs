@@ -12,6 +12,7 @@ pub(crate) struct Handle(NonZeroU32);
 
 impl Handle {
     /// The handle of a place in a vector.
+    #[inline]
     pub(crate) fn at(position: usize) -> Self {
         let number = u32::try_from(position)
             .ok()
@@ -24,6 +25,7 @@ impl Handle {
     }
 
     /// The place in the vector.
+    #[inline]
     pub(crate) fn position(self) -> usize {
         usize::try_from(self.0.get() - 1).expect("32 bits fit a usize")
     }
@@ -46,6 +48,7 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Handle {
         if let Some(handle) = self.free.pop() {
             self.places[handle.position()] = Some(value);
@@ -56,6 +59,7 @@ impl<T> Arena<T> {
         handle
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, handle: Handle) -> T {
         let value = self.places[handle.position()].take();
         self.free.push(handle);
@@ -67,6 +71,13 @@ impl<T> Arena<T> {
         self.places.len()
     }
 
+    /// The handle of every value, in the order of their places.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = Handle> {
+        let places = self.places.iter().enumerate();
+        let taken = places.filter(|(_, value)| value.is_some());
+        taken.map(|(position, _)| Handle::at(position))
+    }
+
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
@@ -76,6 +87,7 @@ impl<T> Arena<T> {
 impl<T> Index<Handle> for Arena<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, handle: Handle) -> &T {
         self.places[handle.position()]
             .as_ref()
@@ -84,6 +96,7 @@ impl<T> Index<Handle> for Arena<T> {
 }
 
 impl<T> IndexMut<Handle> for Arena<T> {
+    #[inline]
     fn index_mut(&mut self, handle: Handle) -> &mut T {
         self.places[handle.position()]
             .as_mut()

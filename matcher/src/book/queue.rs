@@ -2,8 +2,8 @@
 //!
 //! An order is in up to three of them: its level, its holder's (a bid's session, an ask's Island) and its account's.
 
-use crate::book::arena::{Arena, Handle};
-use crate::order::Order;
+use crate::book::arena::Handle;
+use crate::orders::Orders;
 
 /// Which of an order's links a list uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +39,12 @@ impl Queue {
         self.head.is_none()
     }
 
-    pub(crate) fn push_back(&mut self, orders: &mut Arena<Order>, chain: Chain, order: Handle) {
+    pub(crate) fn push_back(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         self.insert_after(orders, chain, self.tail, order);
     }
 
     /// Puts the order where its priority belongs: before all that came later.
-    pub(crate) fn insert_by_priority(&mut self, orders: &mut Arena<Order>, chain: Chain, order: Handle) {
+    pub(crate) fn insert_by_priority(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         let priority = orders[order].priority;
         let mut before = self.tail;
         while let Some(other) = before.filter(|other| orders[*other].priority > priority) {
@@ -53,7 +53,7 @@ impl Queue {
         self.insert_after(orders, chain, before, order);
     }
 
-    pub(crate) fn remove(&mut self, orders: &mut Arena<Order>, chain: Chain, order: Handle) {
+    pub(crate) fn remove(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         let Links { previous, next } = std::mem::take(orders[order].links_mut(chain));
         match previous {
             Some(previous) => orders[previous].links_mut(chain).next = next,
@@ -68,19 +68,13 @@ impl Queue {
     /// The orders, first to last.
     pub(crate) fn iter<'a>(
         &self,
-        orders: &'a Arena<Order>,
+        orders: &'a Orders,
         chain: Chain,
     ) -> impl Iterator<Item = Handle> + use<'a> {
         std::iter::successors(self.head, move |order| orders[*order].links(chain).next)
     }
 
-    fn insert_after(
-        &mut self,
-        orders: &mut Arena<Order>,
-        chain: Chain,
-        previous: Option<Handle>,
-        order: Handle,
-    ) {
+    fn insert_after(&mut self, orders: &mut Orders, chain: Chain, previous: Option<Handle>, order: Handle) {
         let next = match previous {
             Some(previous) => orders[previous].links_mut(chain).next.replace(order),
             None => self.head.replace(order),

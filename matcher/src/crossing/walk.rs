@@ -6,12 +6,13 @@ use std::cmp::Reverse;
 
 use domain::{KarmaBand, Price, RoundTrip};
 
-use crate::book::arena::{Arena, Handle};
+use crate::book::arena::Handle;
 use crate::book::cells::{Cells, Top};
 use crate::book::classes::{BestBid, Classes};
 use crate::book::ladder::Ladder;
 use crate::book::queue::Chain;
 use crate::order::Order;
+use crate::orders::Orders;
 
 /// A place in one ladder.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ impl Cursor {
     }
 
     /// The order after this one, if there is one.
-    fn advance(self, orders: &Arena<Order>, ladder: &Ladder) -> Option<Self> {
+    fn advance(self, orders: &Orders, ladder: &Ladder) -> Option<Self> {
         if let Some(order) = orders[self.order].links(Chain::Level).next {
             return Some(Self { order, ..self });
         }
@@ -70,7 +71,7 @@ impl AskWalk {
     /// Adds a cell whose best ask is within the limit.
     pub(super) fn start(
         &mut self,
-        orders: &Arena<Order>,
+        orders: &Orders,
         cells: &Cells,
         top: &Top,
         distance: RoundTrip,
@@ -92,7 +93,7 @@ impl AskWalk {
     }
 
     /// The best ask not yet returned whose price is within the limit.
-    pub(super) fn next(&mut self, orders: &Arena<Order>, cells: &Cells, limit: Price) -> Option<Handle> {
+    pub(super) fn next(&mut self, orders: &Orders, cells: &Cells, limit: Price) -> Option<Handle> {
         let (position, best) = self
             .cursors
             .iter()
@@ -151,7 +152,7 @@ impl BidWalk {
     }
 
     /// Adds a class whose best bid reaches the price.
-    pub(super) fn start(&mut self, orders: &Arena<Order>, classes: &Classes, top: &BestBid) {
+    pub(super) fn start(&mut self, orders: &Orders, classes: &Classes, top: &BestBid) {
         let cursor = Cursor::at_best(&classes.get(top.class).ladder);
         self.cursors.push(BidCursor {
             class: top.class,
@@ -161,7 +162,7 @@ impl BidWalk {
     }
 
     /// The best bid not yet returned whose limit reaches the price.
-    pub(super) fn next(&mut self, orders: &Arena<Order>, classes: &Classes, price: Price) -> Option<Handle> {
+    pub(super) fn next(&mut self, orders: &Orders, classes: &Classes, price: Price) -> Option<Handle> {
         let (position, best) = self
             .cursors
             .iter()

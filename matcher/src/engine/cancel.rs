@@ -92,7 +92,7 @@ impl Engine {
 
     /// A resting order of that owner.
     fn order_of(&self, account: AccountId, order: OrderId) -> Result<Handle, Refusal> {
-        let handle = *self.order_handles.get(&order).ok_or(RejectReason::UnknownOrder)?;
+        let handle = self.orders.find(order).ok_or(RejectReason::UnknownOrder)?;
         let owner = self.accounts.get(self.orders[handle].account).id;
         require(owner == account, RejectReason::UnknownOrder)?;
         Ok(handle)

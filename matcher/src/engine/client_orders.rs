@@ -3,7 +3,7 @@
 use domain::{AccountId, ClientOrderId, OrderId, TimeInForce};
 
 use crate::book::arena::Handle;
-use crate::client_ids::{Fingerprint, Remembered};
+use crate::client_ids::{Fingerprint, Record, Remembered};
 use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
 use crate::{Event, RejectReason};
@@ -31,6 +31,7 @@ impl Engine {
             .accounts
             .find(account)
             .and_then(|account| self.client_ids.find(account, key.client_order_id))
+            .map(|record| self.client_ids.get(record).remembered)
             .filter(|first| first.fingerprint == key.fingerprint);
         let Some(first) = first else {
             return false;
@@ -74,14 +75,16 @@ impl Engine {
         )
     }
 
-    /// Remembers the name of an order that is accepted.
-    pub(super) fn remember(&mut self, account: Handle, key: Key, order: OrderId) {
-        let remembered = Remembered {
-            order,
-            fingerprint: key.fingerprint,
-        };
-        let is_new = self.client_ids.remember(account, key.client_order_id, remembered);
-        assert!(is_new, "a name is checked before it is remembered");
+    /// Remembers the name of an order that is accepted, which was checked to be new.
+    pub(super) fn remember(&mut self, account: Handle, key: Key, order: OrderId) -> Handle {
         self.accounts.get_mut(account).client_id_count += 1;
+        self.client_ids.remember(Record {
+            account,
+            client_order_id: key.client_order_id,
+            remembered: Remembered {
+                order,
+                fingerprint: key.fingerprint,
+            },
+        })
     }
 }

@@ -64,6 +64,7 @@ impl Engine {
             id,
             account: run.account,
             client_order_id: run.client_order_id,
+            record: None,
             instrument: run.cell.instrument,
             price: run.limit,
             jobs: Jobs::ONE,

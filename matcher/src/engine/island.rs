@@ -1,7 +1,5 @@
 //! Islands: joining, and what changes where and how much they quote.
 
-use std::collections::BTreeMap;
-
 use domain::{InstrumentId, Jobs};
 
 use crate::book::arena::Handle;
@@ -11,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::Priority;
 use crate::order::Part;
-use crate::roster::{HeldSlots, Island};
+use crate::roster::{HeldSlots, Island, Tiers};
 use crate::{EndReason, Event, JoinIsland, RejectReason, ReleaseSlot, SetBand, SetSlots, SetTier};
 
 impl Engine {
@@ -43,7 +41,7 @@ impl Engine {
             held: HeldSlots::default(),
             asks: Queue::default(),
             leaves_bound: Jobs::ZERO,
-            tiers: BTreeMap::new(),
+            tiers: Tiers::default(),
         });
         events.push(Event::IslandJoined {
             island: join.island,
@@ -59,11 +57,7 @@ impl Engine {
             .roster
             .find_island(set.island)
             .ok_or(RejectReason::UnknownIsland)?;
-        let tiers = &mut self.roster.islands[handle].tiers;
-        match set.tier {
-            Some(tier) => tiers.insert(set.instrument, tier),
-            None => tiers.remove(&set.instrument),
-        };
+        self.roster.islands[handle].tiers.set(set.instrument, set.tier);
         events.push(Event::TierSet {
             island: set.island,
             instrument: set.instrument,
@@ -158,9 +152,9 @@ impl Engine {
         let island = &self.roster.islands[order.ask().island];
         let place = Place {
             region: island.region,
-            tier: *island
+            tier: island
                 .tiers
-                .get(&instrument)
+                .get(instrument)
                 .expect("asks end with their Island's tier"),
             band: island.band,
         };

@@ -37,12 +37,13 @@ impl Engine {
         let terms = self.check_ask(ask)?;
         let owner = self.roster.islands[terms.island].owner;
         let id = OrderId::of_sequence(self.sequence);
-        self.remember(owner, key, id);
+        let record = self.remember(owner, key, id);
         let cell = self.book_mut(ask.instrument).cells.find_or_new(terms.place);
         let order = self.insert_order(Entry {
             id,
             account: owner,
             client_order_id: ask.client_order_id,
+            record: Some(record),
             instrument: ask.instrument,
             price: ask.price,
             jobs: ask.jobs,
@@ -92,9 +93,9 @@ impl Engine {
             .ok_or(RejectReason::UnknownIsland)?;
         let island = &self.roster.islands[handle];
         require(island.session == session, RejectReason::UnknownIsland)?;
-        let tier = *island
+        let tier = island
             .tiers
-            .get(&ask.instrument)
+            .get(ask.instrument)
             .ok_or(RejectReason::NotQuotable)?;
         require(
             Jobs::for_order(ask.jobs.get()).is_ok(),

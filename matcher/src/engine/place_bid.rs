@@ -168,11 +168,12 @@ impl Engine {
     ) -> Handle {
         let id = OrderId::of_sequence(self.sequence);
         self.accounts.reserve(terms.account, terms.reserved);
-        self.remember(terms.account, key, id);
+        let record = self.remember(terms.account, key, id);
         let order = self.insert_order(Entry {
             id,
             account: terms.account,
             client_order_id: bid.client_order_id,
+            record: Some(record),
             instrument: bid.instrument,
             price: terms.limit,
             jobs: bid.jobs,

@@ -49,7 +49,7 @@ impl Engine {
     /// Every account that was funded or owns an Island, in order.
     pub fn accounts(&self) -> impl Iterator<Item = (AccountId, BuyingPower)> + '_ {
         self.accounts
-            .iter()
+            .in_order()
             .map(|(_, account)| (account.id, account.power))
     }
 
@@ -122,9 +122,9 @@ impl Engine {
     /// A resting order.
     #[must_use]
     pub fn order(&self, order: OrderId) -> Option<OrderView> {
-        self.order_handles
-            .get(&order)
-            .map(|order| self.view_of(&self.orders[*order]))
+        self.orders
+            .find(order)
+            .map(|order| self.view_of(&self.orders[order]))
     }
 
     /// An account's resting orders, in order of their ids.
@@ -142,9 +142,8 @@ impl Engine {
 
     /// Every resting order, in order of its id.
     pub fn orders(&self) -> impl Iterator<Item = OrderView> + '_ {
-        self.order_handles
-            .values()
-            .map(|order| self.view_of(&self.orders[*order]))
+        let orders = self.orders.in_order().into_iter();
+        orders.map(|order| self.view_of(&self.orders[order]))
     }
 
     /// An open lease.
@@ -268,11 +267,7 @@ impl Engine {
             band: island.band,
             slots: island.slots,
             free: Slots::new(island.free().get()),
-            tiers: island
-                .tiers
-                .iter()
-                .map(|(instrument, tier)| (*instrument, *tier))
-                .collect(),
+            tiers: island.tiers.iter().collect(),
         }
     }
 }

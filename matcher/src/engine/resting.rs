@@ -26,7 +26,6 @@ impl Engine {
     pub(crate) fn insert_order(&mut self, entry: Entry) -> Handle {
         let (id, account, time_in_force) = (entry.id, entry.account, entry.time_in_force);
         let order = self.orders.insert(Order::new(entry));
-        self.order_handles.insert(id, order);
         let holder = match &self.orders[order].part {
             Part::Bid(bid) => &mut self.roster.sessions[bid.session].bids,
             Part::Ask(ask) => &mut self.roster.islands[ask.island].asks,
@@ -55,17 +54,11 @@ impl Engine {
         account.orders.remove(&mut self.orders, Chain::Account, order);
         account.order_count -= 1;
         let order = self.orders.remove(order);
-        self.order_handles.remove(&order.id);
         if let TimeInForce::Gtd(deadline) = order.time_in_force {
             self.timers.disarm(deadline, armed_by(order.id));
         }
-        if order.resumed().is_none() {
-            self.client_ids.end(
-                order.account,
-                order.client_order_id,
-                self.now,
-                self.limits.client_id_kept,
-            );
+        if let Some(record) = order.record {
+            self.client_ids.end(record, self.now, self.limits.client_id_kept);
         }
         order
     }

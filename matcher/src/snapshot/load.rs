@@ -8,12 +8,12 @@ use domain::{AccountId, Credits, InstrumentId, Jobs, RegionTable, RunningBill, S
 use crate::book::arena::Handle;
 use crate::book::cells::Place;
 use crate::book::{Book, Trading};
-use crate::client_ids::{Ended, Remembered};
+use crate::client_ids::{Ended, Record, Remembered};
 use crate::engine::Engine;
 use crate::engine::resting::Priority;
 use crate::leases::Run;
 use crate::order::{Ask, Bid, Entry, Part};
-use crate::roster::{DeadMan, HeldSlots, Island};
+use crate::roster::{DeadMan, HeldSlots, Island, Tiers};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::state::{
     AccountState, BookState, IslandState, LeaseState, OrderState, PartState, SessionState, State,
@@ -73,10 +73,13 @@ pub(super) fn engine(state: State) -> Result<Engine, SnapshotError> {
         require(ended.forget_at >= forget_before, "the ended ids' order")?;
         forget_before = ended.forget_at;
         let account = account(&engine, ended.account)?;
+        let record = engine
+            .client_ids
+            .find(account, ended.client_order_id)
+            .ok_or_else(|| inconsistent("an ended id"))?;
         engine.client_ids.restore_ended(Ended {
             forget_at: ended.forget_at,
-            account,
-            client_order_id: ended.client_order_id,
+            record,
         });
     }
     Ok(engine)
@@ -130,16 +133,18 @@ fn add_account(engine: &mut Engine, state: AccountState) -> Result<(), SnapshotE
             .remember_transfer(account, transfer, engine.limits.transfers_per_account_max);
     }
     for known in state.client_ids {
-        let remembered = Remembered {
-            order: known.order,
-            fingerprint: known.fingerprint,
-        };
         require(
-            engine
-                .client_ids
-                .remember(account, known.client_order_id, remembered),
+            engine.client_ids.find(account, known.client_order_id).is_none(),
             "a client order id that is remembered twice",
         )?;
+        engine.client_ids.remember(Record {
+            account,
+            client_order_id: known.client_order_id,
+            remembered: Remembered {
+                order: known.order,
+                fingerprint: known.fingerprint,
+            },
+        });
         engine.accounts.get_mut(account).client_id_count += 1;
     }
     Ok(())
@@ -190,6 +195,10 @@ fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Islan
                 .all(|(instrument, _)| engine.find_book(*instrument).is_some()),
         "an Island's tiers",
     )?;
+    let mut tiers = Tiers::default();
+    for (instrument, tier) in &state.tiers {
+        tiers.set(*instrument, Some(*tier));
+    }
     let mut held = HeldSlots::default();
     for (first, count) in &state.held {
         require(held.take(*first, *count), "an Island's slots")?;
@@ -204,7 +213,7 @@ fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Islan
         held,
         asks: crate::book::queue::Queue::default(),
         leaves_bound: Jobs::ZERO,
-        tiers: state.tiers.iter().copied().collect(),
+        tiers,
     })
 }
 
@@ -233,11 +242,15 @@ fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError
         }
         TimeInForce::Ioc | TimeInForce::Fok => return Err(inconsistent("an order that may not rest")),
     }
+    let record = engine.client_ids.find(account, state.client_order_id);
     let part = part(engine, account, state.instrument, state.leaves, state.part)?;
+    let resumes = matches!(&part, Part::Bid(bid) if bid.special.as_ref().is_some_and(|special| special.resumes.is_some()));
+    require(resumes || record.is_some(), "an order's client order id")?;
     let order = engine.insert_order(Entry {
         id: state.id,
         account,
         client_order_id: state.client_order_id,
+        record: record.filter(|_| !resumes),
         instrument: state.instrument,
         price: state.price,
         jobs: state.jobs,
@@ -292,9 +305,9 @@ fn part(
             let island = &mut engine.roster.islands[handle];
             require(island.owner == account, "an ask's owner")?;
             island.leaves_bound = island.leaves_bound.max(leaves);
-            let tier = *island
+            let tier = island
                 .tiers
-                .get(&instrument)
+                .get(instrument)
                 .ok_or_else(|| inconsistent("an ask's tier"))?;
             let place = Place {
                 region: island.region,
@@ -313,7 +326,7 @@ fn part(
 
 /// Puts every order in its place, those with the lowest priority first, so that each joins the back of its level.
 fn rest_orders(engine: &mut Engine) -> Result<(), SnapshotError> {
-    let mut orders: Vec<Handle> = engine.order_handles.values().copied().collect();
+    let mut orders = engine.orders.in_order();
     orders.sort_by_key(|order| engine.orders[*order].priority);
     for order in orders {
         require(

@@ -1,6 +1,7 @@
 //! Writing the state down.
 
 use crate::book::Trading;
+use crate::client_ids::{Ended, Record};
 use crate::engine::Engine;
 use crate::leases::Run;
 use crate::order::{Order, Part};
@@ -32,11 +33,7 @@ pub(super) fn state(engine: &Engine) -> State {
                 classes: book.classes.iter().map(|(_, class)| class.eligibility).collect(),
             })
             .collect(),
-        accounts: engine
-            .accounts
-            .iter()
-            .map(|(handle, account)| account_state(engine, handle, account))
-            .collect(),
+        accounts: accounts(engine),
         sessions: engine
             .roster
             .sessions()
@@ -58,9 +55,10 @@ pub(super) fn state(engine: &Engine) -> State {
             .map(|(_, island)| island_state(engine, island))
             .collect(),
         orders: engine
-            .order_handles
-            .values()
-            .map(|order| order_state(engine, &engine.orders[*order]))
+            .orders
+            .in_order()
+            .into_iter()
+            .map(|order| order_state(engine, &engine.orders[order]))
             .collect(),
         leases: engine
             .leases
@@ -70,30 +68,47 @@ pub(super) fn state(engine: &Engine) -> State {
         ended_ids: engine
             .client_ids
             .ended()
-            .map(|ended| EndedIdState {
-                forget_at: ended.forget_at,
-                account: engine.accounts.get(ended.account).id,
-                client_order_id: ended.client_order_id,
+            .map(|ended| ended_state(engine, ended))
+            .collect(),
+    }
+}
+
+fn accounts(engine: &Engine) -> Vec<AccountState> {
+    let client_ids = engine.client_ids.in_order();
+    let accounts = engine.accounts.in_order();
+    accounts
+        .map(|(handle, account)| {
+            let begin = client_ids.partition_point(|record| record.account < handle);
+            let own = &client_ids[begin..];
+            let end = own.partition_point(|record| record.account == handle);
+            account_state(engine, handle, account, &own[..end])
+        })
+        .collect()
+}
+
+fn account_state(engine: &Engine, handle: Handle, account: &Account, client_ids: &[Record]) -> AccountState {
+    AccountState {
+        id: account.id,
+        available: account.power.available,
+        reserved: account.power.reserved,
+        transfers: engine.accounts.transfers_of(handle).collect(),
+        client_ids: client_ids
+            .iter()
+            .map(|record| ClientIdState {
+                client_order_id: record.client_order_id,
+                order: record.remembered.order,
+                fingerprint: record.remembered.fingerprint,
             })
             .collect(),
     }
 }
 
-fn account_state(engine: &Engine, handle: Handle, account: &Account) -> AccountState {
-    AccountState {
-        id: account.id,
-        available: account.power.available,
-        reserved: account.power.reserved,
-        transfers: account.transfers.iter().copied().collect(),
-        client_ids: engine
-            .client_ids
-            .of_account(handle)
-            .map(|(client_order_id, remembered)| ClientIdState {
-                client_order_id,
-                order: remembered.order,
-                fingerprint: remembered.fingerprint,
-            })
-            .collect(),
+fn ended_state(engine: &Engine, ended: Ended) -> EndedIdState {
+    let record = engine.client_ids.get(ended.record);
+    EndedIdState {
+        forget_at: ended.forget_at,
+        account: engine.accounts.get(record.account).id,
+        client_order_id: record.client_order_id,
     }
 }
 
@@ -105,11 +120,7 @@ fn island_state(engine: &Engine, island: &Island) -> IslandState {
         band: island.band,
         slots: island.slots,
         held: island.held.runs().collect(),
-        tiers: island
-            .tiers
-            .iter()
-            .map(|(instrument, tier)| (*instrument, *tier))
-            .collect(),
+        tiers: island.tiers.iter().collect(),
     }
 }
 
