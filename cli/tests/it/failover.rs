@@ -103,7 +103,7 @@ fn a_killed_island_loses_doubles_and_reorders_nothing() {
 /// After how many pieces a round's Island dies: sometimes early, sometimes late, never in the second half, for an answer
 /// that is already on its way would not notice.
 fn cut(round: usize, tokens: usize) -> usize {
-    (4 + round * 7 % 40).min(tokens / 2).max(1)
+    (4 + round * 7 % 40).min(tokens.div_euclid(2)).max(1)
 }
 
 /// Both segments together cost no more than an unbroken run at the limit, fee included.
