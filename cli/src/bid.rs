@@ -144,6 +144,7 @@ impl Bid {
                 excluded_islands: Vec::new(),
                 time_in_force,
                 self_trade: wire::SelfTradeMode::Unspecified.into(),
+                jobs_min: 0,
             }),
         }
     }

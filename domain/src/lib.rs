@@ -32,7 +32,7 @@ pub use order::{
     EXCLUDED_ISLANDS_MAX, Eligibility, Excluded, ExecutionType, LatencyValue, Liquidity, OrderStatus,
     SelfTradeMode, Side, TimeInForce, TooManyExcluded,
 };
-pub use price::{PRICE_TICK, Price, PriceError};
+pub use price::{PRICE_TICK, Price, PriceBand, PriceBandError, PriceError};
 pub use quantity::{JOBS_MAX, Jobs, JobsError, Slots, TokenCount, UNITS_MAX, Units};
 pub use receipt::{ChainHead, Digest, RECEIPT_DOMAIN, ReceiptBody, ReceiptKind, TOKEN_CHAIN_DOMAIN};
 pub use region::{REGIONS_MAX, Region, RegionError, RegionSet, RegionTable, RoundTrip};

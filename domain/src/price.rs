@@ -103,6 +103,59 @@ impl Price {
     }
 }
 
+/// The prices that an instrument's operator holds for plausible: a bid above and an ask below are refused, so that a
+/// slip of the keyboard does not become a trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(Price, Price)", into = "(Price, Price)")]
+pub struct PriceBand {
+    lowest: Price,
+    highest: Price,
+}
+
+/// The lowest price of a band is above the highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a price band's lowest price is at most its highest")]
+pub struct PriceBandError;
+
+impl PriceBand {
+    /// The band from `lowest` to `highest`, both included.
+    ///
+    /// # Errors
+    /// When the lowest is above the highest.
+    pub fn new(lowest: Price, highest: Price) -> Result<Self, PriceBandError> {
+        if lowest > highest {
+            return Err(PriceBandError);
+        }
+        Ok(Self { lowest, highest })
+    }
+
+    /// The lowest price of an ask.
+    #[must_use]
+    pub const fn lowest(self) -> Price {
+        self.lowest
+    }
+
+    /// The highest price of a bid.
+    #[must_use]
+    pub const fn highest(self) -> Price {
+        self.highest
+    }
+}
+
+impl TryFrom<(Price, Price)> for PriceBand {
+    type Error = PriceBandError;
+
+    fn try_from((lowest, highest): (Price, Price)) -> Result<Self, PriceBandError> {
+        Self::new(lowest, highest)
+    }
+}
+
+impl From<PriceBand> for (Price, Price) {
+    fn from(band: PriceBand) -> Self {
+        (band.lowest, band.highest)
+    }
+}
+
 impl TryFrom<u64> for Price {
     type Error = PriceError;
 

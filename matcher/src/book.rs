@@ -9,7 +9,7 @@ pub(crate) mod classes;
 pub(crate) mod ladder;
 pub(crate) mod queue;
 
-use domain::Instrument;
+use domain::{Instrument, PriceBand};
 
 use crate::book::cells::Cells;
 use crate::book::classes::Classes;
@@ -28,6 +28,7 @@ pub(crate) enum Trading {
 pub(crate) struct Book {
     pub(crate) specification: Instrument,
     pub(crate) trading: Trading,
+    pub(crate) price_band: Option<PriceBand>,
     pub(crate) cells: Cells,
     pub(crate) classes: Classes,
 }
@@ -37,6 +38,7 @@ impl Book {
         Self {
             specification,
             trading: Trading::Open,
+            price_band: None,
             cells: Cells::default(),
             classes: Classes::default(),
         }

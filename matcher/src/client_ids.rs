@@ -151,7 +151,8 @@ impl Fingerprint {
             .with(widen(min_band.index()))
             .with(u64::from(bid.latency_value.get()))
             .with(time_in_force(bid.time_in_force))
-            .with(self_trade(bid.self_trade));
+            .with(self_trade(bid.self_trade))
+            .with(u64::from(bid.jobs_min.get()));
         for island in bid.excluded.iter() {
             fingerprint = fingerprint.with(island.get());
         }

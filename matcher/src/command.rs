@@ -3,8 +3,8 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, JobOutcome,
-    Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, Price, Region, RegionTable, SelfTradeMode, Sequence,
-    SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
+    Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, Price, PriceBand, Region, RegionTable, SelfTradeMode,
+    Sequence, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,8 @@ pub enum Command {
     Resume(InstrumentId),
     /// Fires due timers and nothing else.
     Tick,
+    /// Sets or lifts the prices that an instrument holds for plausible. Orders that rest are not touched.
+    SetPriceBand(SetPriceBand),
 }
 
 /// See [`Command::ListInstrument`].
@@ -196,6 +198,9 @@ pub struct PlaceBid {
     pub time_in_force: TimeInForce,
     /// What happens when it would meet an ask of the same owner.
     pub self_trade: SelfTradeMode,
+    /// The fewest jobs that must trade on arrival, or the bid is refused; more than none only for `Ioc`, for what is
+    /// left of another would rest and could be filled in smaller pieces.
+    pub jobs_min: Jobs,
 }
 
 /// See [`Command::PlaceAsk`].
@@ -324,4 +329,13 @@ pub struct FailOver {
     pub units_max: Units,
     /// How long the new bid stays.
     pub time_in_force: TimeInForce,
+}
+
+/// See [`Command::SetPriceBand`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetPriceBand {
+    /// Where.
+    pub instrument: InstrumentId,
+    /// The band, or none.
+    pub band: Option<PriceBand>,
 }

@@ -140,6 +140,7 @@ impl Engine {
             Command::Halt(instrument) => self.halt(*instrument, events),
             Command::Resume(instrument) => self.resume(*instrument, events),
             Command::Tick => Ok(()),
+            Command::SetPriceBand(set) => self.set_price_band(set, events),
         }
     }
 

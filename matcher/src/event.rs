@@ -7,8 +7,8 @@
 
 use domain::{
     AccountId, Bill, ClientOrderId, Credits, Eligibility, InstrumentId, IslandId, JobId, JobOutcome, Jobs,
-    KarmaBand, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, Region, RunningBill, SessionId, Side, Slots,
-    Tier, TimeInForce, Timestamp, TradeId, TransferId, Units,
+    KarmaBand, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, PriceBand, Region, RunningBill, SessionId,
+    Side, Slots, Tier, TimeInForce, Timestamp, TradeId, TransferId, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,13 @@ pub enum Event {
     Resumed {
         /// Where.
         instrument: InstrumentId,
+    },
+    /// An instrument's price band was set or lifted.
+    PriceBandSet {
+        /// Where.
+        instrument: InstrumentId,
+        /// The band, or none.
+        band: Option<PriceBand>,
     },
 }
 

@@ -30,7 +30,7 @@ pub use audit::AuditError;
 pub use command::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, FailOver, Fund,
     JoinIsland, ListInstrument, LoseSessions, PlaceAsk, PlaceBid, PostOnly, ReleaseSlot, SetBand, SetDeadMan,
-    SetSlots, SetTier, Stamped,
+    SetPriceBand, SetSlots, SetTier, Stamped,
 };
 pub use engine::Engine;
 pub use event::{

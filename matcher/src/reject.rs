@@ -21,11 +21,12 @@ pub enum RejectReason {
     UnknownRegion,
     /// The bid may be filled nowhere: it names no region.
     NoRegion,
-    /// No jobs, or too many.
+    /// No jobs, or too many, or a minimum above them.
     InvalidQuantity,
     /// No work, or too much.
     InvalidUnits,
-    /// Fill-or-kill asks, and immediate ones that may only rest, make no sense.
+    /// Fill-or-kill asks, immediate ones that may only rest, and bids with a minimum that are not immediate make no
+    /// sense.
     InvalidTimeInForce,
     /// The deadline has passed already.
     DeadlinePassed,
@@ -35,6 +36,8 @@ pub enum RejectReason {
     TooManyOrders,
     /// The instrument has as many eligibility classes as it may have.
     TooManyClasses,
+    /// A bid above the instrument's price band, or an ask below it.
+    OutsidePriceBand,
     /// Nobody who quotes could ever fill it.
     Unservable,
     /// The instrument is halted.
@@ -43,7 +46,7 @@ pub enum RejectReason {
     Overflow,
     /// The reservation is more than the buying power that is free.
     InsufficientBuyingPower,
-    /// Fill-or-kill, and not all of it could be filled at once.
+    /// Not all of a fill-or-kill bid, or less than a bid's minimum, could be filled at once.
     NotFilled,
     /// It may only rest, and would have traded.
     WouldTrade,
@@ -83,6 +86,7 @@ impl RejectReason {
             Self::DuplicateClientOrderId => "DUPLICATE_CLIENT_ORDER_ID",
             Self::TooManyOrders => "TOO_MANY_ORDERS",
             Self::TooManyClasses => "TOO_MANY_CLASSES",
+            Self::OutsidePriceBand => "OUTSIDE_PRICE_BAND",
             Self::Unservable => "UNSERVABLE",
             Self::Halted => "HALTED",
             Self::Overflow => "OVERFLOW",

@@ -170,6 +170,7 @@ impl Market {
                 excluded: Excluded::default(),
                 time_in_force,
                 self_trade: SelfTradeMode::Skip,
+                jobs_min: Jobs::ZERO,
             }),
             Side::Ask => Command::PlaceAsk(PlaceAsk {
                 island: IslandId::new(party),

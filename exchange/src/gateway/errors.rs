@@ -185,6 +185,10 @@ pub const fn of_reject(reason: RejectReason) -> (Kind, &'static str) {
             TOO_MANY_CLASSES,
             "the model has as many kinds of bids resting as it may; use terms that others use, or do not wait",
         ),
+        RejectReason::OutsidePriceBand => (
+            OUTSIDE_PRICE_BAND,
+            "the limit is outside of the prices at which this model may trade now",
+        ),
         RejectReason::Unservable => (UNSERVABLE, "no Island that quotes could ever fill this bid"),
         RejectReason::Halted => (HALTED, "trading in this model is halted; try again later"),
         RejectReason::Overflow => (OVERFLOW, "limit, units and jobs together are out of range"),

@@ -139,6 +139,7 @@ impl Gateway {
             excluded: terms.excluded.clone(),
             time_in_force: waits,
             self_trade: terms.self_trade,
+            jobs_min: terms.jobs_min,
         };
         let prompt_tokens = prepared
             .payloads

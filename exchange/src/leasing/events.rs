@@ -85,7 +85,8 @@ impl State {
                 | Event::BidDepth(_)
                 | Event::ClassCreated(_)
                 | Event::Halted { .. }
-                | Event::Resumed { .. } => {}
+                | Event::Resumed { .. }
+                | Event::PriceBandSet { .. } => {}
             }
         }
         if let Command::Cancel(cancel) = &*applied.command {

@@ -189,7 +189,8 @@ fn follow(shared: &Shared, applied: &Applied) {
             | Event::LeaseEnded(_)
             | Event::Checkpointed { .. }
             | Event::Halted { .. }
-            | Event::Resumed { .. } => continue,
+            | Event::Resumed { .. }
+            | Event::PriceBandSet { .. } => continue,
         };
         let Some(model) = shared.models.get(&instrument) else {
             continue;

@@ -80,7 +80,8 @@ impl Reader {
             | Event::BidDepth(_)
             | Event::ClassCreated(_)
             | Event::Halted { .. }
-            | Event::Resumed { .. } => None,
+            | Event::Resumed { .. }
+            | Event::PriceBandSet { .. } => None,
         }
     }
 

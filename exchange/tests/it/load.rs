@@ -186,6 +186,7 @@ impl Load {
             excluded: Excluded::default(),
             time_in_force: self.time_in_force(),
             self_trade: SelfTradeMode::Skip,
+            jobs_min: Jobs::ZERO,
         })
     }
 

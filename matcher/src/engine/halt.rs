@@ -1,4 +1,4 @@
-//! Halting an instrument, and the uncross when it resumes.
+//! Halting an instrument, the uncross when it resumes, and its price band.
 
 use std::cmp::Reverse;
 
@@ -10,7 +10,7 @@ use crate::book::queue::Chain;
 use crate::crossing::{BidTaker, Wish};
 use crate::engine::Engine;
 use crate::engine::refusal::Refusal;
-use crate::{Event, RejectReason};
+use crate::{Event, RejectReason, SetPriceBand};
 
 impl Engine {
     pub(super) fn halt(&mut self, instrument: InstrumentId, events: &mut Vec<Event>) -> Result<(), Refusal> {
@@ -35,6 +35,19 @@ impl Engine {
         for bid in self.bids_that_may_cross(instrument) {
             self.uncross(bid, events);
         }
+        Ok(())
+    }
+
+    pub(super) fn set_price_band(
+        &mut self,
+        set: &SetPriceBand,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Refusal> {
+        let SetPriceBand { instrument, band } = *set;
+        self.find_book(instrument)
+            .ok_or(RejectReason::UnknownInstrument)?;
+        self.book_mut(instrument).price_band = band;
+        events.push(Event::PriceBandSet { instrument, band });
         Ok(())
     }
 

@@ -110,6 +110,10 @@ impl Engine {
         self.check_deadline(ask.time_in_force)?;
         self.check_owner(Some(island.owner), ask.client_order_id, ask.time_in_force)?;
         require(
+            book.price_band.is_none_or(|band| ask.price >= band.lowest()),
+            RejectReason::OutsidePriceBand,
+        )?;
+        require(
             book.trading == Trading::Open || may_rest(ask.time_in_force),
             RejectReason::Halted,
         )?;

@@ -1,7 +1,8 @@
 //! Entering a bid.
 
 use domain::{
-    Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, TimeInForce, UNITS_MAX, Units, fee_on,
+    Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, PriceBand, TimeInForce, UNITS_MAX, Units,
+    fee_on,
 };
 
 use crate::book::Trading;
@@ -56,7 +57,7 @@ impl Engine {
         };
         let mut plan = std::mem::take(&mut self.plan);
         self.plan_bid(&taker, &mut plan);
-        if bid.time_in_force == TimeInForce::Fok && plan.filled() < bid.jobs {
+        if plan.filled() < must_fill(bid) {
             self.plan = plan;
             return Err(RejectReason::NotFilled.into());
         }
@@ -105,14 +106,20 @@ impl Engine {
             Jobs::for_order(bid.jobs.get()).is_ok(),
             RejectReason::InvalidQuantity,
         )?;
+        require(bid.jobs_min <= bid.jobs, RejectReason::InvalidQuantity)?;
         check_units(bid.units_max)?;
+        require(
+            bid.jobs_min.is_zero() || bid.time_in_force == TimeInForce::Ioc,
+            RejectReason::InvalidTimeInForce,
+        )?;
         self.check_deadline(bid.time_in_force)?;
         self.check_owner(wish.account, bid.client_order_id, bid.time_in_force)?;
         require(
             !may_rest(bid.time_in_force) || self.room_for(bid.instrument, &bid.eligibility).is_some(),
             RejectReason::TooManyClasses,
         )?;
-        let limit = self.limit_of(bid.limit, wish)?;
+        let ceiling = book.price_band.map_or(Price::MAX, PriceBand::highest);
+        let limit = self.limit_of(bid.limit, ceiling, wish)?;
         require(
             book.trading == Trading::Open || may_rest(bid.time_in_force),
             RejectReason::Halted,
@@ -149,11 +156,15 @@ impl Engine {
         require(!eligibility.regions.is_empty(), RejectReason::NoRegion)
     }
 
-    /// The limit of a bid that somebody could serve.
-    fn limit_of(&self, limit: BidLimit, wish: &Wish<'_>) -> Result<Price, Refusal> {
+    /// The limit of a bid that somebody could serve. A protection price stops at the ceiling, a limit above it is
+    /// refused.
+    fn limit_of(&self, limit: BidLimit, ceiling: Price, wish: &Wish<'_>) -> Result<Price, Refusal> {
         let limit = match limit {
-            BidLimit::At(price) => self.is_servable(wish).then_some(price),
-            BidLimit::Protection => self.best_quote(wish).map(Price::doubled),
+            BidLimit::At(price) => {
+                require(price <= ceiling, RejectReason::OutsidePriceBand)?;
+                self.is_servable(wish).then_some(price)
+            }
+            BidLimit::Protection => self.best_quote(wish).map(|best| best.doubled().min(ceiling)),
         };
         limit.ok_or_else(|| Refusal::unservable(self.alternative(wish)))
     }
@@ -203,6 +214,14 @@ impl Engine {
             resumes: None,
         }));
         order
+    }
+}
+
+/// How many jobs must trade on arrival for the bid to be taken in.
+fn must_fill(bid: &PlaceBid) -> Jobs {
+    match bid.time_in_force {
+        TimeInForce::Fok => bid.jobs,
+        TimeInForce::Ioc | TimeInForce::Gtc | TimeInForce::Gtd(_) => bid.jobs_min,
     }
 }
 

@@ -76,7 +76,8 @@ impl Subject {
             | Command::FailOver(_)
             | Command::Halt(_)
             | Command::Resume(_)
-            | Command::Tick => Self::default(),
+            | Command::Tick
+            | Command::SetPriceBand(_) => Self::default(),
         }
     }
 

@@ -90,6 +90,7 @@ fn add_book(engine: &mut Engine, state: BookState) -> Result<(), SnapshotError> 
     if state.is_halted {
         book.trading = Trading::Halted;
     }
+    book.price_band = state.price_band;
     for eligibility in state.classes {
         let known = engine.regions.as_ref().is_some_and(|table| {
             let mut regions = eligibility.regions.iter().chain([eligibility.home]);

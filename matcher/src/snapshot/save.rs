@@ -30,6 +30,7 @@ pub(super) fn state(engine: &Engine) -> State {
             .map(|book| BookState {
                 specification: book.specification.clone(),
                 is_halted: book.trading == Trading::Halted,
+                price_band: book.price_band,
                 classes: book.classes.iter().map(|(_, class)| class.eligibility).collect(),
             })
             .collect(),

@@ -2,7 +2,7 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Instrument, InstrumentId, IslandId, JobId, Jobs,
-    KarmaBand, LatencyValue, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, Region, RegionTable,
+    KarmaBand, LatencyValue, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, PriceBand, Region, RegionTable,
     RunningBill, SelfTradeMode, Sequence, SessionId, Slots, Tier, TimeInForce, Timestamp, TradeId,
     TransferId, Units,
 };
@@ -34,6 +34,7 @@ pub(super) struct State {
 pub(super) struct BookState {
     pub(super) specification: Instrument,
     pub(super) is_halted: bool,
+    pub(super) price_band: Option<PriceBand>,
     pub(super) classes: Vec<Eligibility>,
 }
 

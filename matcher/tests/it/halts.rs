@@ -167,3 +167,58 @@ fn a_halt_stops_one_instrument_only() {
         "#]],
     );
 }
+
+#[test]
+fn a_price_band_refuses_bids_above_it_and_asks_below_it() {
+    check(
+        "island i eu desktop B
+         ask a i 1@10
+         price-band 8 12
+         ---
+         bid b alice 1@13
+         bid c alice 1@7
+         ask d i 1@7
+         ask e i 1@14
+         bid f bob 1@12
+         price-band off
+         bid g alice 1@13
+         ask h i 1@7",
+        expect![[r#"
+            refused OUTSIDE_PRICE_BAND
+            c accepted 1@7 reserves 7140
+            class 0 created
+              class 0 bid 7: 1
+            refused OUTSIDE_PRICE_BAND
+            e accepted 1@14 in eu/desktop/B
+              eu/desktop/B ask 14: 1
+            f accepted 1@12 reserves 12240
+            a-f 1@10 bid takes, left 0-0, lease 1 epoch 0 from f#0
+              eu/desktop/B ask 10: 0
+            0 has no price band
+            g accepted 1@13 reserves 13260
+              class 0 bid 13: 1
+            h accepted 1@7 in eu/desktop/B
+            h-g 1@13 ask takes, left 0-0, lease 2 epoch 0 from g#0
+              class 0 bid 13: 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_protection_price_stops_at_the_band() {
+    check(
+        "island i eu desktop B
+         island j eu desktop B slots=1
+         ask a i 1@10
+         ask b j 1@13
+         price-band 1 12
+         ---
+         bid c alice 2@market ioc",
+        expect![[r#"
+            c accepted 2@12 reserves 24480
+            a-c 1@10 bid takes, left 0-1, lease 1 epoch 0 from c#0
+            c ended 1 immediate
+              eu/desktop/B ask 10: 0
+        "#]],
+    );
+}

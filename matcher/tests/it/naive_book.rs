@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use domain::{
     AccountId, ClientOrderId, Eligibility, InstrumentId, IslandId, JobId, Jobs, KarmaBand, LeaseId,
-    Liquidity, OrderId, Price, Region, RegionTable, RunningBill, Sequence, SessionId, Tier, TimeInForce,
-    Timestamp, TransferId, Units,
+    Liquidity, OrderId, Price, PriceBand, Region, RegionTable, RunningBill, Sequence, SessionId, Tier,
+    TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     AskDepth, BidDepth, CellKey, Command, EndReason, Event, Limits, PlaceAsk, PlaceBid, RejectReason,
@@ -44,6 +44,7 @@ pub(crate) struct NaiveBook {
 #[derive(Clone, Default)]
 struct NaiveInstrument {
     halted: bool,
+    price_band: Option<PriceBand>,
     classes: Vec<Eligibility>,
 }
 
@@ -218,6 +219,7 @@ impl NaiveBook {
             Command::Halt(instrument) => self.halt(*instrument),
             Command::Resume(instrument) => self.resume(*instrument),
             Command::Tick => Ok(()),
+            Command::SetPriceBand(set) => self.set_price_band(set),
         };
         if let Err(Refused(mut rejected)) = done {
             match &stamped.command {
@@ -391,6 +393,11 @@ impl NaiveBook {
             Some(instrument) => Ok(instrument.halted),
             None => Err(RejectReason::UnknownInstrument.into()),
         }
+    }
+
+    fn price_band(&self, instrument: InstrumentId) -> Option<PriceBand> {
+        let position = usize::try_from(instrument.get()).unwrap();
+        self.instruments.get(position)?.price_band
     }
 
     fn jobs(count: u32) -> Jobs {

@@ -366,6 +366,7 @@ impl Market {
                 excluded: Excluded::default(),
                 time_in_force,
                 self_trade: SelfTradeMode::Skip,
+                jobs_min: Jobs::ZERO,
             })
         } else {
             Command::PlaceAsk(PlaceAsk {

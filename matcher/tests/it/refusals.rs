@@ -257,7 +257,7 @@ fn every_reason_has_its_own_code() {
     assert!(REASONS.is_sorted());
 }
 
-const REASONS: [RejectReason; 28] = [
+const REASONS: [RejectReason; 29] = [
     RejectReason::RegionsConflict,
     RejectReason::InstrumentOutOfOrder,
     RejectReason::UnknownInstrument,
@@ -273,6 +273,7 @@ const REASONS: [RejectReason; 28] = [
     RejectReason::DuplicateClientOrderId,
     RejectReason::TooManyOrders,
     RejectReason::TooManyClasses,
+    RejectReason::OutsidePriceBand,
     RejectReason::Unservable,
     RejectReason::Halted,
     RejectReason::Overflow,

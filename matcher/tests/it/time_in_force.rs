@@ -213,3 +213,40 @@ fn post_only_governs_arrival_alone() {
         "#]],
     );
 }
+
+#[test]
+fn a_minimum_is_filled_at_once_or_the_bid_is_refused() {
+    check(
+        "island i eu desktop B
+         ask a i 3@10
+         ---
+         bid b alice 5@10 ioc min=4
+         bid c alice 5@10 ioc min=3",
+        expect![[r#"
+            refused NOT_FILLED
+            c accepted 5@10 reserves 51000
+            a-c 3@10 bid takes, left 0-2, leases 1-3 epoch 0 from c#0
+            c ended 2 immediate
+              eu/desktop/B ask 10: 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_minimum_is_for_immediate_bids_and_no_more_than_their_jobs() {
+    check(
+        "island i eu desktop B
+         ask a i 3@10
+         ---
+         bid b alice 2@10 min=1
+         bid c alice 2@10 fok min=1
+         bid d alice 2@10 gtd=50 min=2
+         bid e alice 2@10 ioc min=3",
+        expect![[r#"
+            refused INVALID_TIME_IN_FORCE
+            refused INVALID_TIME_IN_FORCE
+            refused INVALID_TIME_IN_FORCE
+            refused INVALID_QUANTITY
+        "#]],
+    );
+}

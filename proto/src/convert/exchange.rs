@@ -1,8 +1,8 @@
 //! The consumer's requests: a bid's terms and what its jobs read.
 
 use domain::{
-    EXCLUDED_ISLANDS_MAX, Eligibility, Excluded, IslandId, Karma, KarmaBand, LatencyValue, Price, Region,
-    RegionSet, RegionTable, RoundTrip, SelfTradeMode, Tier, TimeInForce, Timestamp,
+    EXCLUDED_ISLANDS_MAX, Eligibility, Excluded, IslandId, Jobs, Karma, KarmaBand, LatencyValue, Price,
+    Region, RegionSet, RegionTable, RoundTrip, SelfTradeMode, Tier, TimeInForce, Timestamp,
 };
 
 use super::error::{FieldError, FieldResult};
@@ -87,6 +87,8 @@ pub struct BidTerms {
     pub time_in_force: Option<TimeInForce>,
     /// What happens when it would meet the caller's own ask.
     pub self_trade: SelfTradeMode,
+    /// The fewest jobs that must trade on arrival.
+    pub jobs_min: Jobs,
 }
 
 /// What a request is read against.
@@ -238,6 +240,7 @@ pub fn bid_terms_from_wire(field: &str, terms: wire::BidTerms, market: Market<'_
         excluded: excluded(&terms.excluded_islands).map_err(within)?,
         time_in_force,
         self_trade: self_trade_from_wire("self_trade", terms.self_trade).map_err(within)?,
+        jobs_min: Jobs::new(terms.jobs_min),
     })
 }
 
@@ -335,6 +338,7 @@ pub fn bid_terms_to_wire(terms: &BidTerms, regions: &RegionTable, now: Timestamp
             .time_in_force
             .map(|time_in_force| time_in_force_to_wire(time_in_force, now)),
         self_trade: self_trade.into(),
+        jobs_min: terms.jobs_min.get(),
     }
 }
 

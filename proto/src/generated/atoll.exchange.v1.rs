@@ -80,6 +80,9 @@ pub struct BidTerms {
     /// What happens when it would meet the caller's own ask.
     #[prost(enumeration = "super::super::types::v1::SelfTradeMode", tag = "10")]
     pub self_trade: i32,
+    /// The fewest jobs that must trade on arrival, or the bid is refused; above 0 only with an immediate time in force.
+    #[prost(uint32, tag = "11")]
+    pub jobs_min: u32,
 }
 /// What becomes of an order and its jobs.
 #[derive(Clone, PartialEq, ::prost::Message)]

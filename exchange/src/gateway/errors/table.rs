@@ -107,6 +107,8 @@ kinds! {
     DUPLICATE_CLIENT_ORDER_ID: AlreadyExists, 422, No;
     /// The client order id was used for the same order: it is not run again, and its text was not kept.
     REPEATED_ORDER: AlreadyExists, 422, No;
+    /// A bid above the model's price band, or an ask below it.
+    OUTSIDE_PRICE_BAND: FailedPrecondition, 422, No;
     /// Trading in the model is halted.
     HALTED: Unavailable, 503, Yes;
     /// The account has as many orders as one may have.

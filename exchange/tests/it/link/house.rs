@@ -203,6 +203,7 @@ impl House {
                 excluded: Excluded::default(),
                 time_in_force: TimeInForce::Gtd(self.now().after(Duration::from_secs(2))),
                 self_trade: SelfTradeMode::Skip,
+                jobs_min: Jobs::ZERO,
             },
             payloads: vec![payload(max_tokens)],
         }

@@ -195,6 +195,7 @@ impl Market {
             excluded: Excluded::default(),
             time_in_force: TimeInForce::Fok,
             self_trade: SelfTradeMode::Skip,
+            jobs_min: Jobs::ZERO,
         };
         let applied = self.apply(Command::PlaceBid(bid)).await;
         let mut leases = Vec::new();

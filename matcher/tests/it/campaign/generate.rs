@@ -2,13 +2,13 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobOutcome, Jobs,
-    KarmaBand, LatencyValue, LeaseId, OrderId, Price, Region, RegionSet, RegionTable, RoundTrip,
+    KarmaBand, LatencyValue, LeaseId, OrderId, Price, PriceBand, Region, RegionSet, RegionTable, RoundTrip,
     SelfTradeMode, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Engine,
     FailOver, Fund, JoinIsland, ListInstrument, LoseSessions, PlaceAsk, PlaceBid, PostOnly, ReleaseSlot,
-    SetBand, SetDeadMan, SetSlots, SetTier,
+    SetBand, SetDeadMan, SetPriceBand, SetSlots, SetTier,
 };
 
 use crate::scenario::specification;
@@ -146,6 +146,7 @@ impl Generator {
             94..96 => Self::halt(random),
             96..98 => Self::session(random, engine, now),
             98 => self.listing(random, engine),
+            99 if random.one_in(2) => Self::price_band(random),
             _ => Command::Tick,
         }
     }
@@ -186,6 +187,13 @@ impl Generator {
         let excluded =
             (0..random.pick(&[0, 0, 0, 0, 0, 0, 0, 1, 2])).map(|_| IslandId::new(random.below(6) + 1));
         let excluded = Excluded::new(excluded.collect::<Vec<_>>()).unwrap();
+        let time_in_force = time_in_force(random, now);
+        let may_have_minimum = time_in_force == TimeInForce::Ioc || random.one_in(40);
+        let jobs_min = if may_have_minimum && random.one_in(2) {
+            Jobs::new(random.small(4))
+        } else {
+            Jobs::ZERO
+        };
         let command = Command::PlaceBid(PlaceBid {
             account: AccountId::new(random.pick(&[1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 5])),
             session: pick_session(random, engine),
@@ -218,8 +226,9 @@ impl Generator {
             },
             latency_value: LatencyValue::new(random.pick(&[0, 0, 200, 400])),
             excluded,
-            time_in_force: time_in_force(random, now),
+            time_in_force,
             self_trade: mode(random),
+            jobs_min,
         });
         self.placed.push(command.clone());
         command
@@ -452,6 +461,15 @@ impl Generator {
             }),
             _ => Command::OpenSession,
         }
+    }
+
+    /// Mostly lifts the band again, so that trading goes on.
+    fn price_band(random: &mut Random) -> Command {
+        let (lowest, highest) = (price(random), price(random));
+        Command::SetPriceBand(SetPriceBand {
+            instrument: instrument(random),
+            band: PriceBand::new(lowest, highest).ok().filter(|_| random.one_in(2)),
+        })
     }
 
     /// Another table, sometimes one that moves a region; another instrument, sometimes out of order.

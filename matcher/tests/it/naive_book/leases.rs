@@ -6,7 +6,7 @@ use domain::{
 };
 use matcher::{
     BidAccepted, Checkpoint, CloseLease, Defund, EndReason, Event, FailOver, Fund, LeaseEnd, LeaseEnded,
-    RejectReason, Traded,
+    RejectReason, SetPriceBand, Traded,
 };
 
 use crate::naive_book::{NaiveAsk, NaiveBid, NaiveBook, NaiveLease, Refused};
@@ -308,6 +308,14 @@ impl NaiveBook {
         self.halted(instrument)?;
         self.instruments[usize::try_from(instrument.get()).unwrap()].halted = true;
         self.events.push(Event::Halted { instrument });
+        Ok(())
+    }
+
+    pub(super) fn set_price_band(&mut self, set: &SetPriceBand) -> Result<(), Refused> {
+        let SetPriceBand { instrument, band } = *set;
+        self.halted(instrument)?;
+        self.instruments[usize::try_from(instrument.get()).unwrap()].price_band = band;
+        self.events.push(Event::PriceBandSet { instrument, band });
         Ok(())
     }
 

@@ -54,15 +54,22 @@ impl NaiveBook {
             (1..=domain::JOBS_MAX).contains(&bid.jobs.get()),
             RejectReason::InvalidQuantity,
         )?;
+        reject(bid.jobs_min <= bid.jobs, RejectReason::InvalidQuantity)?;
         reject(
             (1..=domain::UNITS_MAX).contains(&bid.units_max.get()),
             RejectReason::InvalidUnits,
         )?;
+        let sensible = bid.jobs_min.get() == 0 || bid.time_in_force == TimeInForce::Ioc;
+        reject(sensible, RejectReason::InvalidTimeInForce)?;
         self.check_order(bid.account, bid.client_order_id, bid.time_in_force)?;
         reject(
             !rests(bid.time_in_force) || self.class_for(bid.instrument, &bid.eligibility).is_some(),
             RejectReason::TooManyClasses,
         )?;
+        let band = self.price_band(bid.instrument);
+        if let (BidLimit::At(price), Some(band)) = (bid.limit, band) {
+            reject(price <= band.highest(), RejectReason::OutsidePriceBand)?;
+        }
         let quotes: Vec<(&NaiveAsk, bool)> = self
             .asks
             .iter()
@@ -87,7 +94,10 @@ impl NaiveBook {
         };
         let limit = match bid.limit {
             BidLimit::At(price) => price,
-            BidLimit::Protection => Price::new(best.get() * 2).unwrap_or(Price::MAX),
+            BidLimit::Protection => {
+                let doubled = Price::new(best.get() * 2).unwrap_or(Price::MAX);
+                band.map_or(doubled, |band| doubled.min(band.highest()))
+            }
         };
         reject(!halted || rests(bid.time_in_force), RejectReason::Halted)?;
         let each = cost(limit, bid.units_max.get()).ok_or(RejectReason::Overflow)?;
@@ -105,7 +115,12 @@ impl NaiveBook {
         }
         let before = self.clone();
         self.enter_bid(bid, limit, each, body);
-        if bid.time_in_force == TimeInForce::Fok {
+        let wanted = if bid.time_in_force == TimeInForce::Fok {
+            bid.jobs
+        } else {
+            bid.jobs_min
+        };
+        if wanted.get() > 0 {
             let traded: u32 = self.events[before.events.len()..]
                 .iter()
                 .map(|event| match event {
@@ -113,7 +128,7 @@ impl NaiveBook {
                     _ => 0,
                 })
                 .sum();
-            if traded < bid.jobs.get() {
+            if traded < wanted.get() {
                 *self = before;
                 return Err(RejectReason::NotFilled.into());
             }
@@ -296,6 +311,9 @@ impl NaiveBook {
         reject(!nonsense, RejectReason::InvalidTimeInForce)?;
         let owner = island.owner;
         self.check_order(owner, ask.client_order_id, ask.time_in_force)?;
+        if let Some(band) = self.price_band(ask.instrument) {
+            reject(ask.price >= band.lowest(), RejectReason::OutsidePriceBand)?;
+        }
         reject(!halted || rests(ask.time_in_force), RejectReason::Halted)?;
         let before = self.clone();
         let id = OrderId::new(self.sequence.get());

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use domain::{
     ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, JobOutcome, Jobs, KarmaBand, LatencyValue,
-    LeaseId, OrderId, Price, Region, RegionSet, SelfTradeMode, Slots, Tier, TimeInForce, Timestamp,
-    TransferId, Units,
+    LeaseId, OrderId, Price, PriceBand, Region, RegionSet, SelfTradeMode, Slots, Tier, TimeInForce,
+    Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Event,
     FailOver, Fund, JoinIsland, LoseSessions, PlaceAsk, PlaceBid, PostOnly, ReleaseSlot, SetBand, SetDeadMan,
-    SetSlots, SetTier,
+    SetPriceBand, SetSlots, SetTier,
 };
 
 use crate::scenario::{REGIONS, World};
@@ -98,6 +98,13 @@ impl World {
             "halt" => Command::Halt(instrument(words)),
             "resume" => Command::Resume(instrument(words)),
             "tick" => Command::Tick,
+            "price-band" => Command::SetPriceBand(SetPriceBand {
+                instrument: instrument(words),
+                band: match words.plain[1..] {
+                    ["off"] => None,
+                    _ => Some(PriceBand::new(ticks(words.plain[1]), ticks(words.plain[2])).unwrap()),
+                },
+            }),
             other => panic!("no command `{other}`"),
         }
     }
@@ -192,6 +199,7 @@ impl World {
             excluded: Excluded::new(excluded).unwrap(),
             time_in_force: self.time_in_force(words),
             self_trade: mode(words),
+            jobs_min: Jobs::new(words.get("min").map_or(0, |jobs| jobs.parse().unwrap())),
         })
     }
 
@@ -316,9 +324,13 @@ fn quantity(text: &str) -> (Jobs, BidLimit) {
     let (jobs, price) = text.split_once('@').unwrap();
     let limit = match price {
         "market" => BidLimit::Protection,
-        ticks => BidLimit::At(Price::from_ticks(ticks.parse().unwrap()).unwrap()),
+        price => BidLimit::At(ticks(price)),
     };
     (Jobs::new(jobs.parse().unwrap()), limit)
+}
+
+fn ticks(text: &str) -> Price {
+    Price::from_ticks(text.parse().unwrap()).unwrap()
 }
 
 fn instrument(words: &Words<'_>) -> InstrumentId {

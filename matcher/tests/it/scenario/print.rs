@@ -111,6 +111,15 @@ impl World {
             Event::ClassCreated(class) => format!("class {} created", class.class),
             Event::Halted { instrument } => format!("{} halted", instrument.get()),
             Event::Resumed { instrument } => format!("{} resumed", instrument.get()),
+            Event::PriceBandSet { instrument, band } => match band {
+                Some(band) => format!(
+                    "{} trades from {} to {}",
+                    instrument.get(),
+                    band.lowest().ticks(),
+                    band.highest().ticks()
+                ),
+                None => format!("{} has no price band", instrument.get()),
+            },
         }
     }
 
