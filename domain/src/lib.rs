@@ -30,7 +30,7 @@ pub use instrument::{InputWeight, InputWeightError, Instrument, SpeedFloors, Tas
 pub use lease::{JobOutcome, LeaseEpoch, LeaseFailure};
 pub use order::{
     EXCLUDED_ISLANDS_MAX, Eligibility, Excluded, ExecutionType, LatencyValue, Liquidity, OrderStatus,
-    SelfTradeMode, Side, TimeInForce, TooManyExcluded,
+    PayloadDigest, SelfTradeMode, Side, TimeInForce, TooManyExcluded,
 };
 pub use price::{PRICE_TICK, Price, PriceBand, PriceBandError, PriceError};
 pub use quantity::{JOBS_MAX, Jobs, JobsError, Slots, TokenCount, UNITS_MAX, Units};

@@ -132,6 +132,29 @@ impl LatencyValue {
     }
 }
 
+/// What an order's jobs are to do, in 64 bits: enough to tell a repeat from another body under the same name, and too
+/// little to find the body by. Whoever makes it decides how, and keys it; here two are only ever compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PayloadDigest(u64);
+
+impl PayloadDigest {
+    /// Of no payload.
+    pub const NONE: Self = Self(0);
+
+    /// Wraps the bits.
+    #[must_use]
+    pub const fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// Islands that a bid will not be filled by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

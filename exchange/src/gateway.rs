@@ -12,6 +12,7 @@ mod grpc;
 mod http;
 mod openai;
 mod order;
+mod payload_key;
 mod reports;
 mod server;
 mod stream;
@@ -33,6 +34,8 @@ use crate::registry::Registry;
 use crate::sequencer::SequencerHandle;
 
 pub use server::{Served, serve};
+
+pub use payload_key::PayloadKey;
 
 use admission::Admission;
 use auth::{Keys, bearer};
@@ -63,6 +66,8 @@ pub struct Parts {
     pub home: Region,
     /// What an operator proves himself with.
     pub operator_token: Option<Secret>,
+    /// What a bid's payloads are digested with.
+    pub payload_key: PayloadKey,
     /// What is bounded.
     pub limits: GatewayLimits,
 }

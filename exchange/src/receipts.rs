@@ -11,6 +11,7 @@ use dispatch::Claim;
 use domain::{Digest, JobId, LeaseEpoch, LeaseId, Price, ReceiptKind, TokenCount};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use proto::convert::SignedReceipt;
+use sha2::{Digest as _, Sha256};
 
 /// The file of the exchange's key, in its data folder.
 const KEY_FILE: &str = "exchange.key";
@@ -218,6 +219,14 @@ impl ExchangeKey {
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
+    }
+
+    /// A secret of its own for another purpose: it tells nothing about this key, nor about those of other purposes.
+    pub(crate) fn derive(&self, purpose: &'static str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.0.as_bytes());
+        hasher.update(purpose);
+        hasher.finalize().into()
     }
 
     /// Signs a receipt that was verified: its bytes and the Island's signature.

@@ -23,7 +23,7 @@ use crate::billing_client::{BillingClient, BillingConfig, TIMEOUT};
 use crate::buying_power::BuyingPower;
 use crate::config::Config;
 use crate::gateway::auth::Keys;
-use crate::gateway::{Gateway, Parts, serve};
+use crate::gateway::{Gateway, Parts, PayloadKey, serve};
 use crate::leasing::{LeasingParts, leasing};
 use crate::market_data::MarketData;
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
@@ -160,6 +160,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         shard: SHARD,
         home: config.region,
         operator_token: config.operator_token,
+        payload_key: PayloadKey::of(&key),
         limits: config.limits,
     });
     let stop_agents = Shutdown::manual();

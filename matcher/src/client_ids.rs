@@ -152,7 +152,8 @@ impl Fingerprint {
             .with(u64::from(bid.latency_value.get()))
             .with(time_in_force(bid.time_in_force))
             .with(self_trade(bid.self_trade))
-            .with(u64::from(bid.jobs_min.get()));
+            .with(u64::from(bid.jobs_min.get()))
+            .with(bid.payload.get());
         for island in bid.excluded.iter() {
             fingerprint = fingerprint.with(island.get());
         }

@@ -3,8 +3,8 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, JobOutcome,
-    Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, Price, PriceBand, Region, RegionTable, SelfTradeMode,
-    Sequence, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
+    Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionTable,
+    SelfTradeMode, Sequence, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +201,8 @@ pub struct PlaceBid {
     /// The fewest jobs that must trade on arrival, or the bid is refused; more than none only for `Ioc`, for what is
     /// left of another would rest and could be filled in smaller pieces.
     pub jobs_min: Jobs,
+    /// What its jobs are to do, which is never journaled itself.
+    pub payload: PayloadDigest,
 }
 
 /// See [`Command::PlaceAsk`].

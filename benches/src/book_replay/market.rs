@@ -171,6 +171,7 @@ impl Market {
                 time_in_force,
                 self_trade: SelfTradeMode::Skip,
                 jobs_min: Jobs::ZERO,
+                payload: domain::PayloadDigest::NONE,
             }),
             Side::Ask => Command::PlaceAsk(PlaceAsk {
                 island: IslandId::new(party),

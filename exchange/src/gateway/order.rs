@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Instrument, InstrumentId, Jobs, Task, TimeInForce, Timestamp, TokenCount, Units,
+    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, Task, TimeInForce, Timestamp, TokenCount,
+    Units,
 };
 use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
 use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
@@ -16,6 +17,7 @@ use super::errors::{
     INSUFFICIENT_CREDITS, INTERNAL, INVALID_ARGUMENT, MODEL_NOT_FOUND, PROMPT_REFUSED, Refusal, STOPPING,
     TOO_MANY_JOBS, UNSUPPORTED_PARAMETER, of_reject,
 };
+use super::payload_key::Wishes;
 use super::reports::Reports;
 use super::{Gateway, now};
 use crate::buying_power::EnsureError;
@@ -68,6 +70,7 @@ struct Prepared {
     payloads: Vec<JobPayload>,
     stops: Vec<StopStrings>,
     units_max: Units,
+    digest: PayloadDigest,
 }
 
 impl Gateway {
@@ -140,6 +143,7 @@ impl Gateway {
             time_in_force: waits,
             self_trade: terms.self_trade,
             jobs_min: terms.jobs_min,
+            payload: prepared.digest,
         };
         let prompt_tokens = prepared
             .payloads
@@ -238,6 +242,7 @@ impl Gateway {
     /// Prompts to token ids, off the threads that serve others.
     async fn prepare(&self, instrument: InstrumentId, inputs: Vec<JobInput>) -> Result<Prepared, Refusal> {
         let registry = self.registry.clone();
+        let key = self.payload_key;
         let weight = registry
             .instrument(instrument)
             .map(|specification| specification.input_weight)
@@ -247,15 +252,20 @@ impl Gateway {
                 payloads: Vec::new(),
                 stops: Vec::new(),
                 units_max: Units::ZERO,
+                digest: PayloadDigest::NONE,
             };
+            let mut digest = key.digest();
             for (index, input) in inputs.into_iter().enumerate() {
                 let field = format!("inputs[{index}]");
+                let wishes = Wishes::of(&input);
                 let (payload, stops) = payload(&registry, instrument, &field, input)?;
+                digest.add(&payload, &wishes);
                 let units = weight.units_of_job(tokens_of(&payload.prompt_ids), payload.max_tokens);
                 prepared.units_max = prepared.units_max.max(units);
                 prepared.payloads.push(payload);
                 prepared.stops.push(stops);
             }
+            prepared.digest = digest.finish();
             Ok(prepared)
         };
         tokio::task::spawn_blocking(work)

@@ -187,6 +187,7 @@ impl Load {
             time_in_force: self.time_in_force(),
             self_trade: SelfTradeMode::Skip,
             jobs_min: Jobs::ZERO,
+            payload: domain::PayloadDigest::NONE,
         })
     }
 

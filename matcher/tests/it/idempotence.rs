@@ -47,8 +47,10 @@ fn another_body_is_refused() {
          bid b10 bob 1@9 id=2 mode=allow
          bid b11 bob 1@market id=2
          bid b12 bob 1@9 id=2 in=n
-         bid b13 alice 1@9 id=1",
+         bid b13 bob 1@9 id=2 says=7
+         bid b14 alice 1@9 id=1",
         expect![[r#"
+            refused DUPLICATE_CLIENT_ORDER_ID
             refused DUPLICATE_CLIENT_ORDER_ID
             refused DUPLICATE_CLIENT_ORDER_ID
             refused DUPLICATE_CLIENT_ORDER_ID

@@ -367,6 +367,7 @@ impl Market {
                 time_in_force,
                 self_trade: SelfTradeMode::Skip,
                 jobs_min: Jobs::ZERO,
+                payload: domain::PayloadDigest::NONE,
             })
         } else {
             Command::PlaceAsk(PlaceAsk {

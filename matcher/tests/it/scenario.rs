@@ -7,7 +7,8 @@
 //! ```text
 //! island i eu desktop B slots=2 owner=o    opens a session, joins, gives the tier in `m`
 //! ask a i 3@10 ioc post mode=allow gtd=50
-//! bid b alice 4@12 home=eu regions=eu,us tier=laptop band=C lv=9 not=i,j units=500 fok · bid c bob 4@12 ioc min=2
+//! bid b alice 4@12 home=eu regions=eu,us tier=laptop band=C lv=9 not=i,j units=500 says=7 fok
+//! bid c bob 4@12 ioc min=2
 //! cancel b · cancel-all alice in=m · amend b 2 · checkpoint 1 40 · close 1 500 · failover 1 200 left=700
 //! release 1 i · slots i 3 · band i A · tier i server · lose gate · halt · resume · dead-man gate 100 · tick 5
 //! price-band 8 12 · price-band off

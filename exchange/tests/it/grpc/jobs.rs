@@ -365,11 +365,15 @@ async fn an_order_that_is_repeated_is_told_its_outcome_and_not_run_again() {
     };
     assert_eq!(completed.usage.unwrap().output_tokens, 4);
     assert_eq!(again.len(), 2, "{again:?}");
-    let mut other = named;
-    other.inputs[0].max_tokens = 21;
-    let status = client.submit_job(other).await.unwrap_err();
-    assert_eq!(complaint(&status), "AlreadyExists DUPLICATE_CLIENT_ORDER_ID");
-    assert_eq!(status.code(), Code::AlreadyExists);
+    let mut longer = named.clone();
+    longer.inputs[0].max_tokens = 21;
+    let mut reworded = named;
+    reworded.inputs[0].messages[0].content.replace_range(..1, "H");
+    for other in [longer, reworded] {
+        let status = client.submit_job(other).await.unwrap_err();
+        assert_eq!(complaint(&status), "AlreadyExists DUPLICATE_CLIENT_ORDER_ID");
+        assert_eq!(status.code(), Code::AlreadyExists);
+    }
     exchange.nothing_leaked().await;
     exchange.stop().await;
 }

@@ -204,6 +204,7 @@ impl House {
                 time_in_force: TimeInForce::Gtd(self.now().after(Duration::from_secs(2))),
                 self_trade: SelfTradeMode::Skip,
                 jobs_min: Jobs::ZERO,
+                payload: domain::PayloadDigest::NONE,
             },
             payloads: vec![payload(max_tokens)],
         }

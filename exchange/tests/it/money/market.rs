@@ -196,6 +196,7 @@ impl Market {
             time_in_force: TimeInForce::Fok,
             self_trade: SelfTradeMode::Skip,
             jobs_min: Jobs::ZERO,
+            payload: domain::PayloadDigest::NONE,
         };
         let applied = self.apply(Command::PlaceBid(bid)).await;
         let mut leases = Vec::new();

@@ -2,8 +2,8 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobOutcome, Jobs,
-    KarmaBand, LatencyValue, LeaseId, OrderId, Price, PriceBand, Region, RegionSet, RegionTable, RoundTrip,
-    SelfTradeMode, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
+    KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionSet,
+    RegionTable, RoundTrip, SelfTradeMode, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Engine,
@@ -229,6 +229,7 @@ impl Generator {
             time_in_force,
             self_trade: mode(random),
             jobs_min,
+            payload: PayloadDigest::new(random.below(2)),
         });
         self.placed.push(command.clone());
         command
@@ -273,6 +274,9 @@ impl Generator {
         let mut command = random.pick(&self.placed);
         if random.one_in(2) {
             match &mut command {
+                Command::PlaceBid(bid) if random.one_in(2) => {
+                    bid.payload = PayloadDigest::new(random.below(2))
+                }
                 Command::PlaceBid(bid) => bid.jobs = jobs(random),
                 Command::PlaceAsk(ask) => ask.jobs = jobs(random),
                 _ => {}

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use domain::{
     ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, JobOutcome, Jobs, KarmaBand, LatencyValue,
-    LeaseId, OrderId, Price, PriceBand, Region, RegionSet, SelfTradeMode, Slots, Tier, TimeInForce,
-    Timestamp, TransferId, Units,
+    LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionSet, SelfTradeMode, Slots, Tier,
+    TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Event,
@@ -200,6 +200,7 @@ impl World {
             time_in_force: self.time_in_force(words),
             self_trade: mode(words),
             jobs_min: Jobs::new(words.get("min").map_or(0, |jobs| jobs.parse().unwrap())),
+            payload: PayloadDigest::new(words.get("says").map_or(0, |value| value.parse().unwrap())),
         })
     }
 
