@@ -14,6 +14,7 @@ mod plan;
 mod walk;
 
 pub(crate) use plan::{Action, Ending, Plan};
+pub(crate) use walk::adjusted;
 
 use domain::{Eligibility, InstrumentId, Jobs, LatencyValue, Price, RoundTrip, SelfTradeMode};
 

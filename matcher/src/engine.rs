@@ -7,6 +7,7 @@
 
 mod cancel;
 mod client_orders;
+mod explain;
 mod failover;
 mod halt;
 mod island;

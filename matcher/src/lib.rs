@@ -14,6 +14,7 @@ mod crossing;
 mod depth;
 mod engine;
 mod event;
+mod explain;
 mod index;
 mod leases;
 mod limits;
@@ -36,6 +37,9 @@ pub use engine::Engine;
 pub use event::{
     Alternative, AskAccepted, AskDepth, BidAccepted, BidDepth, CellKey, ClassDefinition, EndReason, Event,
     LeaseEnd, LeaseEnded, OrderEnded, Rejected, Traded,
+};
+pub use explain::{
+    AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellStanding, EXPLAINED_JOBS_MAX, Filter,
 };
 pub use limits::{
     CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, FAILOVERS_PER_JOB_MAX,

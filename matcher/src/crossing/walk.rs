@@ -122,7 +122,7 @@ impl AskWalk {
 }
 
 /// What ranks an ask: ten times its price, so that the latency value per 10 ms needs no division.
-fn adjusted(price: Price, handicap: u64) -> u64 {
+pub(crate) fn adjusted(price: Price, handicap: u64) -> u64 {
     price
         .get()
         .checked_mul(10)

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use domain::{Eligibility, Price};
 
 use crate::Alternative;
+use crate::book::arena::Handle;
 use crate::book::cells::{Cell, Place};
 use crate::book::ladder::Ladder;
 use crate::book::queue::Chain;
@@ -62,25 +63,33 @@ impl Engine {
         })
     }
 
+    /// The ask with the lowest price that the bid would take, busy ones included; among equals that of the first cell.
+    pub(super) fn cheapest_ask(&self, wish: &Wish<'_>) -> Option<Handle> {
+        self.book(wish.instrument)
+            .cells
+            .iter()
+            .filter(|cell| cell.place.is_covered_by(wish.eligibility))
+            .flat_map(|cell| [&cell.displayed, &cell.busy])
+            .filter_map(|ladder| self.first_admitted(wish, ladder))
+            .min_by_key(|ask| self.orders[*ask].price)
+    }
+
     /// The lowest price in a cell, busy asks included, of an ask that the bid would take.
     fn quote_in(&self, wish: &Wish<'_>, cell: &Cell) -> Option<Price> {
         let displayed = self.first_admitted(wish, &cell.displayed);
         let busy = self.first_admitted(wish, &cell.busy);
-        displayed.into_iter().chain(busy).min()
+        let asks = displayed.into_iter().chain(busy);
+        asks.map(|ask| self.orders[ask].price).min()
     }
 
-    fn first_admitted(&self, wish: &Wish<'_>, ladder: &Ladder) -> Option<Price> {
+    /// The first ask of a ladder that the bid would take.
+    pub(super) fn first_admitted(&self, wish: &Wish<'_>, ladder: &Ladder) -> Option<Handle> {
         ladder
             .levels()
             .iter()
             .rev()
-            .find(|level| {
-                level
-                    .queue
-                    .iter(&self.orders, Chain::Level)
-                    .any(|ask| self.admits(wish, &self.orders[ask]))
-            })
-            .map(|level| level.price)
+            .flat_map(|level| level.queue.iter(&self.orders, Chain::Level))
+            .find(|ask| self.admits(wish, &self.orders[*ask]))
     }
 }
 

@@ -8,6 +8,7 @@
 mod bounds;
 mod campaign;
 mod depth;
+mod explain;
 mod halts;
 mod idempotence;
 mod implied;

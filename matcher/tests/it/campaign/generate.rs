@@ -44,7 +44,7 @@ impl Random {
         u32::try_from(self.below(u64::from(bound))).unwrap()
     }
 
-    fn pick<T: Clone>(&mut self, values: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, values: &[T]) -> T {
         let count = u64::try_from(values.len()).unwrap();
         values[usize::try_from(self.below(count)).unwrap()].clone()
     }
