@@ -2,7 +2,7 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, Jobs, KarmaBand, LatencyValue,
-    Price, Region, RegionSet, SelfTradeMode, Tier, TimeInForce, Timestamp, TransferId, Units,
+    PayloadDigest, Price, Region, RegionSet, SelfTradeMode, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use expect_test::{Expect, expect};
 use matcher::{
@@ -62,10 +62,7 @@ fn check_asks(script: &str, asks: &str, buyer: &Buyer, expected: Expect) {
 fn check_bid(script: &str, bid: &str, expected: Expect) {
     let mut world = World::within(Limits::default());
     world.run(script);
-    let Some(standing) = world
-        .engine
-        .explain_bid(&BidSubject::Resting(world.order(bid)))
-    else {
+    let Some(standing) = world.engine.explain_bid(&BidSubject::Resting(world.order(bid))) else {
         return expected.assert_eq("no bid that rests");
     };
     let mut shown = format!(
@@ -289,6 +286,7 @@ fn traded_with(engine: &Engine, ask: domain::OrderId, buyer: &Buyer, jobs: u64) 
         time_in_force: TimeInForce::Ioc,
         self_trade: SelfTradeMode::Skip,
         jobs_min: Jobs::ZERO,
+        payload: PayloadDigest::NONE,
     };
     let fund = Fund {
         transfer: TransferId::new(u128::MAX),
