@@ -57,20 +57,21 @@ impl Engine {
                 "an order is found by its id",
                 || id.to_string(),
             )?;
-            let known = order.filled.checked_add(order.leaves);
+            let terms = self.orders.terms(handle);
+            let known = terms.filled.checked_add(order.leaves);
             check(
-                !order.leaves.is_zero() && known.is_some_and(|known| known <= order.jobs),
+                !order.leaves.is_zero() && known.is_some_and(|known| known <= terms.jobs),
                 "filled and left are no more than ordered",
                 || id.to_string(),
             )?;
-            let shows = match (&order.part, order.standing) {
+            let shows = match (order.part(), order.standing()) {
                 (Part::Bid(_), Standing::Displayed(jobs)) => jobs == order.leaves,
                 (Part::Ask(_), Standing::Displayed(jobs)) => jobs <= order.leaves && !jobs.is_zero(),
                 (Part::Ask(_), Standing::Busy) => true,
                 (Part::Bid(_), Standing::Busy) | (_, Standing::Away) => false,
             };
             check(shows, "an order stands in its ladder", || id.to_string())?;
-            if let TimeInForce::Gtd(_) = order.time_in_force {
+            if let TimeInForce::Gtd(_) = terms.time_in_force {
                 deadlines += 1;
             }
         }
@@ -93,10 +94,10 @@ impl Engine {
             let held: u64 = island.held.runs().map(|(_, count)| u64::from(count)).sum();
             check(held == u64::from(island.held.count()), "held slots add up", name)?;
             let free = Jobs::new(island.slots.get().saturating_sub(island.held.count()));
-            for ask in island.asks.iter(&self.orders, Chain::Holder) {
+            for ask in island.asks.iter(&self.orders, Chain::Owner) {
                 asks += 1;
                 let order = &self.orders[ask];
-                let shows = match order.standing {
+                let shows = match order.standing() {
                     Standing::Displayed(jobs) => jobs,
                     Standing::Busy | Standing::Away => Jobs::ZERO,
                 };
@@ -125,12 +126,22 @@ impl Engine {
             }
         }
         let mut bids = 0;
-        for (_, session) in self.roster.sessions() {
-            bids += session.bids.iter(&self.orders, Chain::Holder).count();
+        for (handle, account) in self.accounts.in_order() {
+            for bid in account.bids.iter(&self.orders, Chain::Owner) {
+                bids += 1;
+                let session = self.orders[bid].as_bid().map(|bid| bid.session);
+                check(
+                    session.is_some_and(|session| {
+                        self.roster.visitors(session).any(|visitor| visitor == handle)
+                    }),
+                    "a bid's session knows its account",
+                    || account.id.to_string(),
+                )?;
+            }
         }
         check(
             asks + bids == self.orders.len(),
-            "every order has a holder",
+            "every order has an owner",
             || format!("{asks} asks, {bids} bids, {} orders", self.orders.len()),
         )
     }

@@ -1,6 +1,6 @@
 //! The book of one instrument: its asks by cell and its bids by class.
 //!
-//! Owns where orders rest; the orders themselves live in the engine's arena. Deliberately absent: who may trade with
+//! Owns where orders rest; the orders themselves live in the engine's arena, and so do the levels. Deliberately absent: who may trade with
 //! whom (`crossing`) and what anybody can afford (`risk`).
 
 pub(crate) mod arena;
@@ -8,6 +8,7 @@ pub(crate) mod cells;
 pub(crate) mod classes;
 pub(crate) mod ladder;
 pub(crate) mod queue;
+pub(crate) mod ticks;
 
 use domain::{Instrument, PriceBand};
 

@@ -21,6 +21,7 @@ use domain::{Eligibility, InstrumentId, Jobs, LatencyValue, Price, RoundTrip, Se
 use crate::book::Trading;
 use crate::book::arena::Handle;
 use crate::book::cells::Place;
+use crate::crossing::walk::Shelves;
 use crate::engine::Engine;
 use crate::order::{Order, Special};
 
@@ -82,6 +83,7 @@ impl Engine {
     /// Plans what an incoming bid does. In a halted instrument that is nothing.
     pub(crate) fn plan_bid(&self, taker: &BidTaker<'_>, plan: &mut Plan) {
         plan.clear(self.roster.islands.place_count());
+        plan.eligibility = Some(*taker.wish.eligibility);
         let book = self.book(taker.wish.instrument);
         if book.trading == Trading::Halted {
             return;
@@ -92,12 +94,12 @@ impl Engine {
                 let distance = self.distance(home, top.place.region);
                 let handicap = taker.latency_value.handicap(distance);
                 plan.asks
-                    .start(&self.orders, &book.cells, top, distance, handicap);
+                    .start(self.shelves(), &book.cells, top, distance, handicap);
             }
         }
         let mut left = taker.jobs;
         while !left.is_zero()
-            && let Some(handle) = plan.asks.next(&self.orders, &book.cells, taker.limit)
+            && let Some(handle) = plan.asks.next(self.shelves(), &book.cells, taker.limit)
         {
             let ask = &self.orders[handle];
             let ending = match self.meet_ask(&taker.wish, ask) {
@@ -128,15 +130,15 @@ impl Engine {
         }
         for top in book.classes.tops() {
             if top.price >= taker.price && taker.place.is_covered_by(&top.eligibility) {
-                plan.bids.start(&self.orders, &book.classes, top);
+                plan.bids.start(self.shelves(), &book.classes, top);
             }
         }
         let mut left = taker.jobs;
         while !left.is_zero()
-            && let Some(handle) = plan.bids.next(&self.orders, &book.classes, taker.price)
+            && let Some(handle) = plan.bids.next(self.shelves(), &book.classes, taker.price)
         {
             let bid = &self.orders[handle];
-            let ending = match self.meet_bid(taker, bid) {
+            let ending = match self.meet_bid(taker, handle) {
                 Meeting::Pass => Ending::Open,
                 Meeting::Trade => {
                     left = plan.fill(handle, taker.island, bid.leaves, left);
@@ -150,6 +152,13 @@ impl Engine {
                 plan.ending = ending;
                 return;
             }
+        }
+    }
+
+    fn shelves(&self) -> Shelves<'_> {
+        Shelves {
+            orders: &self.orders,
+            levels: &self.levels,
         }
     }
 
@@ -177,13 +186,13 @@ impl Engine {
         Meeting::Trade
     }
 
-    fn meet_bid(&self, taker: &AskTaker, bid: &Order) -> Meeting {
+    fn meet_bid(&self, taker: &AskTaker, bid: Handle) -> Meeting {
         let island = &self.roster.islands[taker.island];
-        let special = bid.bid().special.as_ref();
+        let special = self.orders.terms(bid).special.as_ref();
         if special.is_some_and(|special| special.excludes(island.id)) {
             return Meeting::Pass;
         }
-        if bid.account == island.owner {
+        if self.orders[bid].account == island.owner {
             return Meeting::of_one_owner(taker.self_trade);
         }
         Meeting::Trade

@@ -11,12 +11,13 @@ pub(crate) enum LevelKey {
     Bid(InstrumentId, u16, Price),
 }
 
-/// A level's displayed jobs when the command first touched it.
+/// A change of a level's displayed jobs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Touch {
     pub(crate) level: LevelKey,
     position: usize,
     pub(crate) jobs_before: u64,
+    pub(crate) jobs: u64,
 }
 
 /// The levels that the command in hand has touched. Empty between commands.
@@ -26,38 +27,50 @@ pub(crate) struct DepthLog {
 }
 
 impl DepthLog {
-    /// Notes that a level is about to change, and what it shows until then.
-    pub(crate) fn touch(&mut self, level: LevelKey, jobs_before: u64) {
-        if self.touches.last().is_some_and(|last| last.level == level) {
+    /// Notes that a level has changed, and what it showed before and shows now.
+    #[inline]
+    pub(crate) fn touch(&mut self, level: LevelKey, jobs_before: u64, jobs: u64) {
+        if let Some(last) = self.touches.last_mut()
+            && last.level == level
+        {
+            last.jobs = jobs;
             return;
         }
+        let position = self.touches.len();
         self.touches.push(Touch {
             level,
-            position: self.touches.len(),
+            position,
             jobs_before,
+            jobs,
         });
     }
 
-    /// The touched levels, each once with what it showed first, in order; the log is empty afterwards. The vector
-    /// comes back through [`Self::recycle`].
-    pub(crate) fn take(&mut self) -> Vec<Touch> {
-        let mut touches = std::mem::take(&mut self.touches);
-        touches.sort_unstable_by_key(|touch| (touch.level, touch.position));
-        touches.dedup_by_key(|touch| touch.level);
-        touches
+    /// Brings the touches in order and makes one of those of one level.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.touches.len() < 2 {
+            return;
+        }
+        self.touches
+            .sort_unstable_by_key(|touch| (touch.level, touch.position));
+        self.touches.dedup_by(|later, first| {
+            let is_same = later.level == first.level;
+            if is_same {
+                first.jobs = later.jobs;
+            }
+            is_same
+        });
     }
 
-    /// Forgets what was touched: a restored book was published by the engine that was saved.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+
+    pub(crate) fn clear(&mut self) {
         self.touches.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.touches.is_empty()
-    }
-
-    pub(crate) fn recycle(&mut self, mut touches: Vec<Touch>) {
-        touches.clear();
-        self.touches = touches;
     }
 }

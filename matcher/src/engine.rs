@@ -28,6 +28,7 @@ mod trading;
 use domain::{InstrumentId, RegionTable, Sequence, Timestamp, TradeId};
 
 use crate::book::Book;
+use crate::book::ladder::Levels;
 use crate::client_ids::ClientIds;
 use crate::crossing::Plan;
 use crate::depth::DepthLog;
@@ -51,6 +52,8 @@ pub struct Engine {
     /// By instrument.
     pub(crate) books: Vec<Book>,
     pub(crate) orders: Orders,
+    /// Of every ladder of every book.
+    pub(crate) levels: Levels,
     pub(crate) accounts: Accounts,
     pub(crate) roster: Roster,
     pub(crate) leases: Leases,
@@ -75,6 +78,7 @@ impl Engine {
             regions: None,
             books: Vec::new(),
             orders: Orders::default(),
+            levels: Levels::default(),
             accounts: Accounts::default(),
             roster: Roster::default(),
             leases: Leases::default(),
@@ -152,11 +156,17 @@ impl Engine {
     }
 
     pub(crate) fn book_mut(&mut self, instrument: InstrumentId) -> &mut Book {
-        let position = usize::try_from(instrument.get()).expect("32 bits fit a usize");
-        &mut self.books[position]
+        book_at(&mut self.books, instrument)
     }
 
     pub(crate) fn find_book(&self, instrument: InstrumentId) -> Option<&Book> {
         self.books.get(usize::try_from(instrument.get()).ok()?)
     }
+}
+
+/// The book of a listed instrument, when other parts of the engine are in use.
+#[inline]
+pub(crate) fn book_at(books: &mut [Book], instrument: InstrumentId) -> &mut Book {
+    let position = usize::try_from(instrument.get()).expect("32 bits fit a usize");
+    &mut books[position]
 }

@@ -1,45 +1,67 @@
-//! An order as the engine keeps it.
+//! An order as the engine keeps it: what every command touches in one cache line, the rest beside it.
 
 use arrayvec::ArrayVec;
 use domain::{
-    ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobId, Jobs, LatencyValue,
-    LeaseEpoch, OrderId, Price, RunningBill, SelfTradeMode, TimeInForce, Units,
+    ClientOrderId, Credits, Excluded, InstrumentId, IslandId, JobId, Jobs, LatencyValue, LeaseEpoch, OrderId,
+    Price, RunningBill, SelfTradeMode, Side, TimeInForce, Units,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::PostOnly;
 use crate::book::arena::Handle;
 use crate::book::queue::{Chain, Links};
+use crate::book::ticks::Ticks;
 
 /// Islands that one job can fail on before it may not be bid for again.
 pub(crate) const FAILED_MAX: usize = 8;
 
-/// An order from its acceptance to its end.
+/// An order from its acceptance to its end: what matching reads.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Order {
     pub(crate) id: OrderId,
+    /// When it took its place, counted over the whole engine: earlier is lower. Without meaning while it has none.
+    pub(crate) priority: u64,
     pub(crate) account: Handle,
-    pub(crate) client_order_id: ClientOrderId,
-    /// Where its client order id is remembered; the bid of a failover has none of its own.
-    pub(crate) record: Option<Handle>,
     pub(crate) instrument: InstrumentId,
     /// A bid's limit or an ask's price.
-    pub(crate) price: Price,
+    pub(crate) ticks: Ticks,
+    /// What is left: ordered, less traded, less amended away.
+    pub(crate) leaves: Jobs,
+    /// What it displays in its level.
+    shown: Jobs,
+    level: Option<Handle>,
+    /// A bid's session, or an ask's Island.
+    holder: Handle,
+    /// A bid's class, or an ask's cell.
+    shelf: u16,
+    side: Side,
+    pub(crate) self_trade: SelfTradeMode,
+    in_level: Links,
+    owned: Links,
+}
+
+const _: () = assert!(size_of::<Order>() == 64, "matching reads one cache line an order");
+
+/// What an order was placed with, which matching does not read.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Where its client order id is remembered. The bid of a failover has none of its own: its name is inherited.
+    pub(crate) record: Option<Handle>,
     /// What was ordered.
     pub(crate) jobs: Jobs,
     /// What has traded: the index of the next job.
     pub(crate) filled: Jobs,
-    /// What is left: ordered, less traded, less amended away.
-    pub(crate) leaves: Jobs,
     pub(crate) time_in_force: TimeInForce,
-    pub(crate) self_trade: SelfTradeMode,
-    /// When it took its place, counted over the whole engine: earlier is lower. Without meaning while it has none.
-    pub(crate) priority: u64,
-    pub(crate) standing: Standing,
-    pub(crate) part: Part,
-    level: Links,
-    holder: Links,
-    owned: Links,
+    pub(crate) post_only: PostOnly,
+    /// Of a bid: the most that one job may be.
+    pub(crate) units_max: Units,
+    /// Of a bid.
+    pub(crate) latency_value: LatencyValue,
+    /// Of a bid.
+    pub(crate) reserved_per_job: Credits,
+    /// Of a bid.
+    pub(crate) special: Option<Box<Special>>,
 }
 
 /// Where an order is.
@@ -47,39 +69,33 @@ pub(crate) struct Order {
 pub(crate) enum Standing {
     /// In no ladder: it arrives, or moves.
     Away,
-    /// In its ladder, showing so many jobs, never none. A bid shows all that is left.
+    /// In its level, showing so many jobs, never none. A bid shows all that is left.
     Displayed(Jobs),
-    /// An ask whose Island has no free slot.
+    /// In the level of an ask whose Island has no free slot.
     Busy,
 }
 
 /// What only one side has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     Bid(Bid),
     Ask(Ask),
 }
 
 /// What only a bid has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Bid {
     pub(crate) session: Handle,
-    pub(crate) units_max: Units,
-    pub(crate) eligibility: Eligibility,
     /// Meaningful while it rests.
     pub(crate) class: u16,
-    pub(crate) latency_value: LatencyValue,
-    pub(crate) reserved_per_job: Credits,
-    pub(crate) special: Option<Box<Special>>,
 }
 
 /// What only an ask has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     pub(crate) island: Handle,
     /// Its cell in its instrument's book.
-    pub(crate) cell: Handle,
-    pub(crate) post_only: PostOnly,
+    pub(crate) cell: u16,
 }
 
 /// What few bids have, kept apart so that the others stay small.
@@ -91,6 +107,9 @@ pub(crate) struct Special {
     pub(crate) failed: ArrayVec<IslandId, FAILED_MAX>,
     /// The job that goes on.
     pub(crate) resumes: Option<Resumed>,
+    /// The name of the first bid, where this is the bid of a failover.
+    #[serde(skip)]
+    pub(crate) inherited: Option<ClientOrderId>,
 }
 
 /// A job that goes on after a failover.
@@ -117,95 +136,150 @@ impl Special {
 pub(crate) struct Entry {
     pub(crate) id: OrderId,
     pub(crate) account: Handle,
-    pub(crate) client_order_id: ClientOrderId,
-    pub(crate) record: Option<Handle>,
     pub(crate) instrument: InstrumentId,
     pub(crate) price: Price,
-    pub(crate) jobs: Jobs,
-    pub(crate) time_in_force: TimeInForce,
     pub(crate) self_trade: SelfTradeMode,
     pub(crate) part: Part,
+    pub(crate) terms: Terms,
 }
 
 impl Order {
-    pub(crate) fn new(entry: Entry) -> Self {
+    #[inline]
+    pub(crate) fn new(entry: &Entry) -> Self {
+        let (side, holder, shelf) = match entry.part {
+            Part::Bid(Bid { session, class }) => (Side::Bid, session, class),
+            Part::Ask(Ask { island, cell }) => (Side::Ask, island, cell),
+        };
         Self {
             id: entry.id,
-            account: entry.account,
-            client_order_id: entry.client_order_id,
-            record: entry.record,
-            instrument: entry.instrument,
-            price: entry.price,
-            jobs: entry.jobs,
-            filled: Jobs::ZERO,
-            leaves: entry.jobs,
-            time_in_force: entry.time_in_force,
-            self_trade: entry.self_trade,
             priority: 0,
-            standing: Standing::Away,
-            part: entry.part,
-            level: Links::default(),
-            holder: Links::default(),
+            account: entry.account,
+            instrument: entry.instrument,
+            ticks: Ticks::of(entry.price),
+            leaves: entry.terms.jobs,
+            shown: Jobs::ZERO,
+            level: None,
+            holder,
+            shelf,
+            side,
+            self_trade: entry.self_trade,
+            in_level: Links::default(),
             owned: Links::default(),
         }
     }
 
-    pub(crate) fn links(&self, chain: Chain) -> Links {
-        match chain {
-            Chain::Level => self.level,
-            Chain::Holder => self.holder,
-            Chain::Account => self.owned,
+    #[inline]
+    pub(crate) fn price(&self) -> Price {
+        self.ticks.price()
+    }
+
+    #[inline]
+    pub(crate) fn part(&self) -> Part {
+        let (holder, shelf) = (self.holder, self.shelf);
+        match self.side {
+            Side::Bid => Part::Bid(Bid {
+                session: holder,
+                class: shelf,
+            }),
+            Side::Ask => Part::Ask(Ask {
+                island: holder,
+                cell: shelf,
+            }),
         }
     }
 
+    /// Changes a bid's class or an ask's cell, while it stands nowhere.
+    #[inline]
+    pub(crate) fn move_to(&mut self, shelf: u16) {
+        self.shelf = shelf;
+    }
+
+    #[inline]
+    pub(crate) fn standing(&self) -> Standing {
+        match self.level {
+            None => Standing::Away,
+            Some(_) if self.shown.is_zero() => Standing::Busy,
+            Some(_) => Standing::Displayed(self.shown),
+        }
+    }
+
+    /// The level that it is in.
+    #[inline]
+    pub(crate) fn level(&self) -> Option<Handle> {
+        self.level
+    }
+
+    /// What it displays.
+    #[inline]
+    pub(crate) fn shown(&self) -> Jobs {
+        self.shown
+    }
+
+    /// Puts it in a level, showing so many jobs, or changes what it shows there.
+    #[inline]
+    pub(crate) fn stand(&mut self, level: Handle, shown: Jobs) {
+        self.level = Some(level);
+        self.shown = shown;
+    }
+
+    /// Takes it away from its level: which that was, and what it showed.
+    #[inline]
+    pub(crate) fn leave(&mut self) -> Option<(Handle, Jobs)> {
+        let level = self.level.take()?;
+        Some((level, std::mem::take(&mut self.shown)))
+    }
+
+    #[inline]
+    pub(crate) fn links(&self, chain: Chain) -> Links {
+        match chain {
+            Chain::Level => self.in_level,
+            Chain::Owner => self.owned,
+        }
+    }
+
+    #[inline]
     pub(crate) fn links_mut(&mut self, chain: Chain) -> &mut Links {
         match chain {
-            Chain::Level => &mut self.level,
-            Chain::Holder => &mut self.holder,
-            Chain::Account => &mut self.owned,
+            Chain::Level => &mut self.in_level,
+            Chain::Owner => &mut self.owned,
         }
     }
 
     /// The bid's part, or `None` for an ask.
-    pub(crate) fn as_bid(&self) -> Option<&Bid> {
-        match &self.part {
+    #[inline]
+    pub(crate) fn as_bid(&self) -> Option<Bid> {
+        match self.part() {
             Part::Bid(bid) => Some(bid),
             Part::Ask(_) => None,
         }
     }
 
     /// The ask's part, or `None` for a bid.
-    pub(crate) fn as_ask(&self) -> Option<&Ask> {
-        match &self.part {
+    #[inline]
+    pub(crate) fn as_ask(&self) -> Option<Ask> {
+        match self.part() {
             Part::Ask(ask) => Some(ask),
             Part::Bid(_) => None,
         }
     }
 
     /// The bid's part of what is known to be a bid.
-    pub(crate) fn bid(&self) -> &Bid {
+    #[inline]
+    pub(crate) fn bid(&self) -> Bid {
         self.as_bid().expect("classes hold only bids")
     }
 
     /// The ask's part of what is known to be an ask.
-    pub(crate) fn ask(&self) -> &Ask {
+    #[inline]
+    pub(crate) fn ask(&self) -> Ask {
         self.as_ask().expect("cells and Islands hold only asks")
     }
+}
 
+impl Terms {
     /// The job that goes on, for the bid of a failover.
+    #[inline]
     pub(crate) fn resumed(&self) -> Option<Resumed> {
-        self.as_bid()?.special.as_ref()?.resumes
-    }
-
-    /// Takes traded jobs off what is left.
-    pub(crate) fn fill(&mut self, jobs: Jobs) {
-        self.leaves = self
-            .leaves
-            .checked_sub(jobs)
-            .expect("a fill is no more than what is left");
-        self.filled = self
-            .filled
-            .checked_add(jobs)
-            .expect("an order's jobs fit 32 bits");
+        self.special.as_ref()?.resumes
     }
 }

@@ -2,16 +2,18 @@
 
 use std::ops;
 
-use domain::OrderId;
+use domain::{Jobs, OrderId};
 
 use crate::book::arena::{Arena, Handle};
 use crate::index::{Index, Tag};
-use crate::order::Order;
+use crate::order::{Entry, Order, Terms};
 
 /// The orders.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Orders {
     orders: Arena<Order>,
+    /// By the place of the order.
+    terms: Vec<Option<Terms>>,
     by_id: Index,
 }
 
@@ -22,18 +24,47 @@ impl Orders {
     }
 
     #[inline]
-    pub(crate) fn insert(&mut self, order: Order) -> Handle {
-        let tag = tag(order.id);
-        let handle = self.orders.insert(order);
-        self.by_id.insert(tag, handle);
+    pub(crate) fn insert(&mut self, entry: Entry) -> Handle {
+        let handle = self.orders.insert(Order::new(&entry));
+        self.by_id.insert(tag(entry.id), handle);
+        match self.terms.get_mut(handle.position()) {
+            Some(place) => *place = Some(entry.terms),
+            None => self.terms.push(Some(entry.terms)),
+        }
         handle
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, order: Handle) -> Order {
+    pub(crate) fn remove(&mut self, order: Handle) -> (Order, Terms) {
         let removed = self.orders.remove(order);
         self.by_id.remove(tag(removed.id), order);
-        removed
+        let terms = self.terms[order.position()].take();
+        (removed, terms.expect("an order has terms until it is removed"))
+    }
+
+    #[inline]
+    pub(crate) fn terms(&self, order: Handle) -> &Terms {
+        self.terms[order.position()]
+            .as_ref()
+            .expect("an order has terms until it is removed")
+    }
+
+    #[inline]
+    pub(crate) fn terms_mut(&mut self, order: Handle) -> &mut Terms {
+        self.terms[order.position()]
+            .as_mut()
+            .expect("an order has terms until it is removed")
+    }
+
+    /// Takes traded jobs off what is left.
+    #[inline]
+    pub(crate) fn fill(&mut self, order: Handle, jobs: Jobs) {
+        let leaves = &mut self.orders[order].leaves;
+        *leaves = leaves
+            .checked_sub(jobs)
+            .expect("a fill is no more than what is left");
+        let filled = &mut self.terms_mut(order).filled;
+        *filled = filled.checked_add(jobs).expect("an order's jobs fit 32 bits");
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -43,8 +74,13 @@ impl Orders {
     /// Every order, in order of its id.
     pub(crate) fn in_order(&self) -> Vec<Handle> {
         let mut handles: Vec<Handle> = self.orders.handles().collect();
-        handles.sort_unstable_by_key(|order| self.orders[*order].id);
+        self.sort(&mut handles);
         handles
+    }
+
+    /// Brings orders into the order of their ids: oldest first.
+    pub(crate) fn sort(&self, handles: &mut [Handle]) {
+        handles.sort_unstable_by_key(|order| self.orders[*order].id);
     }
 }
 
@@ -64,6 +100,7 @@ impl ops::IndexMut<Handle> for Orders {
     }
 }
 
+#[inline]
 fn tag(id: OrderId) -> Tag {
     Tag::of_sequence(id.get())
 }

@@ -18,9 +18,14 @@ use crate::index::{Index, Tag};
 pub(crate) struct Account {
     pub(crate) id: AccountId,
     pub(crate) power: BuyingPower,
-    /// Its orders, oldest first.
-    pub(crate) orders: Queue,
+    /// Its bids, oldest first. Its asks are its Islands'.
+    pub(crate) bids: Queue,
+    /// Bids and asks.
     pub(crate) order_count: u32,
+    /// The session under which it bid last: that one knows the account.
+    pub(crate) session: Option<Handle>,
+    /// Its Islands, in no order that anything depends on.
+    pub(crate) islands: Vec<Handle>,
     /// Client order ids that are remembered.
     pub(crate) client_id_count: u32,
     /// Transfers that are remembered, oldest first.
@@ -45,6 +50,7 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
+    #[inline]
     pub(crate) fn find(&self, account: AccountId) -> Option<Handle> {
         let is_meant = |handle| self.accounts[handle].id == account;
         self.by_id.find(tag(account), is_meant)
@@ -57,8 +63,10 @@ impl Accounts {
         let account = self.accounts.insert(Account {
             id,
             power: BuyingPower::default(),
-            orders: Queue::default(),
+            bids: Queue::default(),
             order_count: 0,
+            session: None,
+            islands: Vec::new(),
             client_id_count: 0,
             transfers: VecDeque::new(),
         });
@@ -66,10 +74,12 @@ impl Accounts {
         account
     }
 
+    #[inline]
     pub(crate) fn get(&self, account: Handle) -> &Account {
         &self.accounts[account]
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, account: Handle) -> &mut Account {
         &mut self.accounts[account]
     }
@@ -143,6 +153,7 @@ impl Accounts {
     }
 
     /// Sets buying power aside. The caller has checked that it is free.
+    #[inline]
     pub(crate) fn reserve(&mut self, account: Handle, amount: Credits) {
         let power = &mut self.accounts[account].power;
         assert!(
@@ -154,6 +165,7 @@ impl Accounts {
     }
 
     /// Gives back what was set aside.
+    #[inline]
     pub(crate) fn release(&mut self, account: Handle, amount: Credits) {
         let power = &mut self.accounts[account].power;
         power.reserved = difference(power.reserved, amount);

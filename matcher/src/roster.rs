@@ -18,10 +18,17 @@ use crate::index::{Index, Tag};
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) dead_man: Option<DeadMan>,
-    /// Its bids, oldest first.
-    pub(crate) bids: Queue,
+    /// Accounts that have bid under it, each once.
+    visits: Vec<Handle>,
     /// Its Islands, in the order in which they joined.
     pub(crate) islands: Vec<Handle>,
+}
+
+/// An account that has bid under a session.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    session: Handle,
+    account: Handle,
 }
 
 /// An armed dead-man switch: when it fires, and the command that armed it.
@@ -154,6 +161,8 @@ pub(crate) struct Roster {
     sessions_by_id: Index,
     pub(crate) islands: Arena<Island>,
     islands_by_id: Index,
+    visits: Arena<Visit>,
+    visits_by_pair: Index,
 }
 
 impl Roster {
@@ -173,7 +182,7 @@ impl Roster {
         let handle = self.sessions.insert(Session {
             id,
             dead_man: None,
-            bids: Queue::default(),
+            visits: Vec::new(),
             islands: Vec::new(),
         });
         self.sessions_by_id.insert(Tag::of_number(id.get()), handle);
@@ -188,12 +197,35 @@ impl Roster {
         handle
     }
 
+    /// Notes that an account bids under a session.
+    pub(crate) fn visit(&mut self, session: Handle, account: Handle) {
+        let tag = tag_of_visit(session, account);
+        let known = self.visits_by_pair.find(tag, |visit| {
+            let visit = &self.visits[visit];
+            visit.session == session && visit.account == account
+        });
+        if known.is_none() {
+            let visit = self.visits.insert(Visit { session, account });
+            self.visits_by_pair.insert(tag, visit);
+            self.sessions[session].visits.push(visit);
+        }
+    }
+
+    /// Every account that has bid under a session.
+    pub(crate) fn visitors(&self, session: Handle) -> impl Iterator<Item = Handle> {
+        let visits = self.sessions[session].visits.iter();
+        visits.map(|visit| self.visits[*visit].account)
+    }
+
     /// Ends a session and the Islands that joined under it. Their orders have ended before.
     pub(crate) fn close_session(&mut self, handle: Handle) {
         let session = self.sessions.remove(handle);
-        assert!(session.bids.is_empty(), "a session's bids end before it");
         self.sessions_by_id
             .remove(Tag::of_number(session.id.get()), handle);
+        for visit in session.visits {
+            let account = self.visits.remove(visit).account;
+            self.visits_by_pair.remove(tag_of_visit(handle, account), visit);
+        }
         for handle in session.islands {
             let island = self.islands.remove(handle);
             assert!(island.asks.is_empty(), "an Island's asks end before its session");
@@ -216,4 +248,9 @@ impl Roster {
         let handles = handles.into_iter();
         handles.map(|island| (island, &self.islands[island]))
     }
+}
+
+fn tag_of_visit(session: Handle, account: Handle) -> Tag {
+    let number = |handle: Handle| u64::try_from(handle.position()).expect("a handle fits 64 bits");
+    Tag::of_pair(number(session), u128::from(number(account)))
 }

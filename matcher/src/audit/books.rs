@@ -6,7 +6,7 @@ use crate::audit::{AuditError, check};
 use crate::book::arena::Handle;
 use crate::book::cells::{Cell, Top};
 use crate::book::classes::{BestBid, Class};
-use crate::book::ladder::Ladder;
+use crate::book::ladder::{Ladder, Level};
 use crate::book::queue::Chain;
 use crate::book::{Book, Trading};
 use crate::engine::Engine;
@@ -34,7 +34,7 @@ impl Engine {
                             && self.is_in_profile(order, cell)
                     })?;
                 }
-                tops.extend(cell.displayed.best().map(|best| (cell.place, best.price)));
+                tops.extend(cell.displayed.best().map(|best| (cell.place, best.ticks.price())));
             }
             let shown: Vec<_> = book
                 .cells
@@ -61,15 +61,12 @@ impl Engine {
         let mut tops = Vec::new();
         for (number, class) in book.classes.iter() {
             resting += self.audit_ladder(Side::Bid, Shelf::Displayed, &class.ladder, |order| {
-                order.instrument == instrument
-                    && order
-                        .as_bid()
-                        .is_some_and(|bid| bid.class == number && bid.eligibility == class.eligibility)
+                order.instrument == instrument && order.as_bid().is_some_and(|bid| bid.class == number)
             })?;
             tops.extend(class.ladder.best().map(|best| BestBid {
                 class: number,
                 eligibility: class.eligibility,
-                price: best.price,
+                price: best.ticks.price(),
             }));
         }
         check(
@@ -88,12 +85,12 @@ impl Engine {
         ladder: &Ladder,
         belongs: impl Fn(&Order) -> bool,
     ) -> Result<usize, AuditError> {
-        let levels = ladder.levels();
-        let rises = levels.windows(2).all(|pair| match side {
-            Side::Ask => pair[0].price > pair[1].price,
-            Side::Bid => pair[0].price < pair[1].price,
+        let levels: Vec<&Level> = ladder.iter(&self.levels).collect();
+        let worsens = levels.windows(2).all(|pair| match side {
+            Side::Ask => pair[0].ticks < pair[1].ticks,
+            Side::Bid => pair[0].ticks > pair[1].ticks,
         });
-        check(rises, "levels are sorted, the best last", || side.to_string())?;
+        check(worsens, "levels are sorted, the best first", || side.to_string())?;
         let mut resting = 0;
         for level in levels {
             let mut jobs = 0;
@@ -103,11 +100,11 @@ impl Engine {
                 let order = &self.orders[handle];
                 let name = || order.id.to_string();
                 check(
-                    belongs(order) && order.price == level.price,
+                    belongs(order) && order.ticks == level.ticks,
                     "an order rests where it belongs",
                     name,
                 )?;
-                match (shelf, order.standing) {
+                match (shelf, order.standing()) {
                     (Shelf::Displayed, Standing::Displayed(shown)) => {
                         jobs += u64::from(shown.get());
                         check(
@@ -124,17 +121,17 @@ impl Engine {
                 }
             }
             check(!level.queue.is_empty(), "no level is empty", || {
-                level.price.to_string()
+                level.ticks.price().to_string()
             })?;
             check(level.jobs == jobs, "depth is the sum of its orders", || {
-                format!("{} shows {}, its orders {jobs}", level.price, level.jobs)
+                format!("{} shows {}, its orders {jobs}", level.ticks.price(), level.jobs)
             })?;
         }
         Ok(resting)
     }
 
     fn is_in_profile(&self, order: &Order, cell: &Cell) -> bool {
-        let Part::Ask(ask) = &order.part else {
+        let Part::Ask(ask) = order.part() else {
             return false;
         };
         let island = &self.roster.islands[ask.island];
@@ -159,35 +156,33 @@ impl Engine {
     fn audit_pair(&self, book: &Book, class: &Class, top: &Top) -> Result<(), AuditError> {
         let asks: Vec<Handle> = self.orders_in(&book.cells.cell(top.cell).displayed).collect();
         for bid in self.orders_in(&class.ladder) {
-            let bid = &self.orders[bid];
-            for ask in asks.iter().map(|ask| &self.orders[*ask]) {
+            for ask in &asks {
+                let (limit, price) = (self.orders[bid].ticks, self.orders[*ask].ticks);
                 check(
-                    ask.price > bid.price || self.pass_each_other(bid, ask),
+                    price > limit || self.pass_each_other(bid, *ask),
                     "the book is not crossed",
-                    || format!("{} and {}", bid.id, ask.id),
+                    || format!("{} and {}", self.orders[bid].id, self.orders[*ask].id),
                 )?;
             }
         }
         Ok(())
     }
 
-    fn orders_in(&self, ladder: &Ladder) -> impl Iterator<Item = Handle> {
+    fn orders_in<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = Handle> + 'a {
         ladder
-            .levels()
-            .iter()
+            .iter(&self.levels)
             .flat_map(|level| level.queue.iter(&self.orders, Chain::Level))
     }
 
     /// Whether a bid and an ask may cross in price and still not trade.
-    fn pass_each_other(&self, bid: &Order, ask: &Order) -> bool {
-        let (Part::Bid(part), Part::Ask(quote)) = (&bid.part, &ask.part) else {
+    fn pass_each_other(&self, bid: Handle, ask: Handle) -> bool {
+        let special = self.orders.terms(bid).special.as_ref();
+        let (bid, ask) = (&self.orders[bid], &self.orders[ask]);
+        let Some(quote) = ask.as_ask() else {
             return false;
         };
         let island = &self.roster.islands[quote.island];
-        let excluded = part
-            .special
-            .as_ref()
-            .is_some_and(|special| special.excludes(island.id));
+        let excluded = special.is_some_and(|special| special.excludes(island.id));
         let skipped = bid.account == ask.account
             && (bid.self_trade == SelfTradeMode::Skip || ask.self_trade == SelfTradeMode::Skip);
         excluded || skipped

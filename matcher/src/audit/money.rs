@@ -6,26 +6,21 @@ use domain::{Credits, Liquidity, Price, RunningBill, UNITS_MAX, Units, fee_on};
 
 use crate::audit::{AuditError, check};
 use crate::book::arena::Handle;
-use crate::book::queue::Chain;
 use crate::engine::Engine;
 
 impl Engine {
     pub(super) fn audit_money(&self) -> Result<(), AuditError> {
         let mut reserved: BTreeMap<Handle, i128> = BTreeMap::new();
-        for order in self
-            .orders
-            .in_order()
-            .into_iter()
-            .map(|order| &self.orders[order])
-        {
-            let Some(bid) = order.as_bid() else {
+        for handle in self.orders.in_order() {
+            let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
+            if order.as_bid().is_none() {
                 continue;
-            };
-            let each = i128::from(bid.reserved_per_job.as_nano());
+            }
+            let each = i128::from(terms.reserved_per_job.as_nano());
             *reserved.entry(order.account).or_default() += each * i128::from(order.leaves.get());
-            let billed = order.resumed().map(|resumed| resumed.billed).unwrap_or_default();
+            let billed = terms.resumed().map(|resumed| resumed.billed).unwrap_or_default();
             check(
-                covers(bid.reserved_per_job, order.price, bid.units_max, billed),
+                covers(terms.reserved_per_job, order.price(), terms.units_max, billed),
                 "a bid's reservation covers its limit",
                 || order.id.to_string(),
             )?;
@@ -50,7 +45,7 @@ impl Engine {
                 name,
             )?;
             let mut count = 0;
-            for order in account.orders.iter(&self.orders, Chain::Account) {
+            for order in self.orders_owned_by(handle) {
                 count += 1;
                 check(
                     self.orders[order].account == handle,
@@ -100,20 +95,16 @@ impl Engine {
 
     pub(super) fn audit_client_ids(&self) -> Result<(), AuditError> {
         let mut known = 0;
-        for order in self
-            .orders
-            .in_order()
-            .into_iter()
-            .map(|order| &self.orders[order])
-        {
-            if order.resumed().is_some() {
+        for handle in self.orders.in_order() {
+            let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
+            if terms.resumed().is_some() {
                 continue;
             }
             known += 1;
-            let record = self.client_ids.find(order.account, order.client_order_id);
+            let record = self.client_ids.find(order.account, self.client_order_id(handle));
             check(
                 record.is_some_and(|record| self.client_ids.get(record).remembered.order == order.id)
-                    && record == order.record,
+                    && record == terms.record,
                 "a resting order's client order id is remembered",
                 || order.id.to_string(),
             )?;

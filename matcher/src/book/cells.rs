@@ -6,7 +6,6 @@
 
 use domain::{Eligibility, KarmaBand, Price, Region, Side, Tier};
 
-use crate::book::arena::{Arena, Handle};
 use crate::book::ladder::Ladder;
 
 /// A cell's place within its instrument.
@@ -37,15 +36,16 @@ pub(crate) struct Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Top {
     pub(crate) place: Place,
-    pub(crate) cell: Handle,
+    pub(crate) cell: u16,
     pub(crate) price: Price,
 }
 
 /// The cells of one instrument. At most 64 regions × 5 tiers × 4 bands, so an emptied one is kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cells {
-    cells: Arena<Cell>,
-    directory: Vec<(Place, Handle)>,
+    /// By the cell's number.
+    cells: Vec<Cell>,
+    directory: Vec<(Place, u16)>,
     tops: Vec<Top>,
 }
 
@@ -54,32 +54,25 @@ impl Cells {
         &self.tops
     }
 
-    pub(crate) fn cell(&self, cell: Handle) -> &Cell {
-        &self.cells[cell]
+    pub(crate) fn cell(&self, cell: u16) -> &Cell {
+        &self.cells[usize::from(cell)]
     }
 
-    pub(crate) fn cell_mut(&mut self, cell: Handle) -> &mut Cell {
-        &mut self.cells[cell]
+    pub(crate) fn cell_mut(&mut self, cell: u16) -> &mut Cell {
+        &mut self.cells[usize::from(cell)]
     }
 
     /// Every cell that ever held an ask, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Cell> {
-        self.directory.iter().map(|(_, cell)| &self.cells[*cell])
+        self.directory.iter().map(|(_, cell)| self.cell(*cell))
     }
 
-    pub(crate) fn find(&self, place: Place) -> Option<&Cell> {
-        let position = self
-            .directory
-            .binary_search_by_key(&place, |entry| entry.0)
-            .ok()?;
-        Some(&self.cells[self.directory[position].1])
-    }
-
-    pub(crate) fn find_or_new(&mut self, place: Place) -> Handle {
+    pub(crate) fn find_or_new(&mut self, place: Place) -> u16 {
         match self.directory.binary_search_by_key(&place, |entry| entry.0) {
             Ok(position) => self.directory[position].1,
             Err(position) => {
-                let cell = self.cells.insert(Cell {
+                let cell = u16::try_from(self.cells.len()).expect("a book has 1,280 cells at most");
+                self.cells.push(Cell {
                     place,
                     displayed: Ladder::new(Side::Ask),
                     busy: Ladder::new(Side::Ask),
@@ -91,9 +84,9 @@ impl Cells {
     }
 
     /// Brings the array of best prices up to date after a level of the cell came or went.
-    pub(crate) fn refresh_top(&mut self, cell: Handle) {
-        let place = self.cells[cell].place;
-        let best = self.cells[cell].displayed.best().map(|level| level.price);
+    pub(crate) fn refresh_top(&mut self, cell: u16) {
+        let place = self.cell(cell).place;
+        let best = self.cell(cell).displayed.best().map(|best| best.ticks.price());
         let position = self.tops.binary_search_by_key(&place, |top| top.place);
         match (position, best) {
             (Ok(position), Some(price)) => self.tops[position].price = price,

@@ -96,7 +96,7 @@ impl Classes {
     pub(crate) fn refresh_top(&mut self, class: u16) {
         let Class { eligibility, ladder } = &self.classes[usize::from(class)];
         let position = self.tops.binary_search_by_key(&class, |top| top.class);
-        match (position, ladder.best().map(|level| level.price)) {
+        match (position, ladder.best().map(|best| best.ticks.price())) {
             (Ok(position), Some(price)) => self.tops[position].price = price,
             (Ok(position), None) => {
                 self.tops.remove(position);

@@ -1,6 +1,6 @@
 //! Doubly linked lists of orders whose links live in the orders themselves.
 //!
-//! An order is in up to three of them: its level, its holder's (a bid's session, an ask's Island) and its account's.
+//! An order is in up to two of them: its level's, and its owner's (a bid's account, an ask's Island).
 
 use crate::book::arena::Handle;
 use crate::orders::Orders;
@@ -10,10 +10,8 @@ use crate::orders::Orders;
 pub(crate) enum Chain {
     /// The orders at one price of one ladder, first to trade first.
     Level,
-    /// The bids of a session, or the asks of an Island, oldest first.
-    Holder,
-    /// The orders of an account, oldest first.
-    Account,
+    /// The bids of an account, or the asks of an Island, oldest first.
+    Owner,
 }
 
 /// An order's neighbours in one list.
@@ -39,6 +37,7 @@ impl Queue {
         self.head.is_none()
     }
 
+    #[inline]
     pub(crate) fn push_back(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         self.insert_after(orders, chain, self.tail, order);
     }
@@ -53,6 +52,7 @@ impl Queue {
         self.insert_after(orders, chain, before, order);
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         let Links { previous, next } = std::mem::take(orders[order].links_mut(chain));
         match previous {
@@ -74,6 +74,7 @@ impl Queue {
         std::iter::successors(self.head, move |order| orders[*order].links(chain).next)
     }
 
+    #[inline]
     fn insert_after(&mut self, orders: &mut Orders, chain: Chain, previous: Option<Handle>, order: Handle) {
         let next = match previous {
             Some(previous) => orders[previous].links_mut(chain).next.replace(order),

@@ -1,6 +1,6 @@
 //! What an incoming order will do. Its vectors are used again for the next one.
 
-use domain::Jobs;
+use domain::{Eligibility, Jobs};
 
 use crate::book::arena::Handle;
 use crate::crossing::walk::{AskWalk, BidWalk};
@@ -29,6 +29,8 @@ pub(crate) enum Ending {
 pub(crate) struct Plan {
     pub(crate) actions: Vec<Action>,
     pub(crate) ending: Ending,
+    /// Of an incoming bid: which cells may fill it.
+    pub(crate) eligibility: Option<Eligibility>,
     filled: Jobs,
     /// Slots that the plan takes, by the Island's place in its arena.
     slots: Vec<u32>,
@@ -48,6 +50,7 @@ impl Plan {
         }
         self.actions.clear();
         self.ending = Ending::Open;
+        self.eligibility = None;
         self.filled = Jobs::ZERO;
         self.asks.clear();
         self.bids.clear();

@@ -9,40 +9,48 @@ use domain::{KarmaBand, Price, RoundTrip};
 use crate::book::arena::Handle;
 use crate::book::cells::{Cells, Top};
 use crate::book::classes::{BestBid, Classes};
-use crate::book::ladder::Ladder;
+use crate::book::ladder::{Ladder, Levels};
 use crate::book::queue::Chain;
 use crate::order::Order;
 use crate::orders::Orders;
 
+/// What a walk reads: the orders, and the levels that they stand in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shelves<'a> {
+    pub(super) orders: &'a Orders,
+    pub(super) levels: &'a Levels,
+}
+
 /// A place in one ladder.
 #[derive(Clone, Copy, Debug)]
 struct Cursor {
-    /// The level's position, counted from the worst.
-    level: usize,
+    level: Handle,
     order: Handle,
 }
 
 impl Cursor {
-    /// The first order of a ladder's best level.
-    fn at_best(ladder: &Ladder) -> Self {
-        let best = ladder.best().expect("an occupied ladder has a best level");
+    /// The first order of a level.
+    fn at(level: Handle, shelves: Shelves<'_>) -> Self {
+        let head = shelves.levels[level].queue.head();
         Self {
-            level: ladder.levels().len() - 1,
-            order: best.queue.head().expect("a level is never empty"),
+            level,
+            order: head.expect("a level is never empty"),
         }
     }
 
+    /// The first order of a ladder's best level.
+    fn at_best(ladder: &Ladder, shelves: Shelves<'_>) -> Self {
+        let best = ladder.best().expect("an occupied ladder has a best level");
+        Self::at(best.level, shelves)
+    }
+
     /// The order after this one, if there is one.
-    fn advance(self, orders: &Orders, ladder: &Ladder) -> Option<Self> {
-        if let Some(order) = orders[self.order].links(Chain::Level).next {
+    fn advance(self, shelves: Shelves<'_>, ladder: &Ladder) -> Option<Self> {
+        if let Some(order) = shelves.orders[self.order].links(Chain::Level).next {
             return Some(Self { order, ..self });
         }
-        let level = self.level.checked_sub(1)?;
-        let order = ladder.levels()[level]
-            .queue
-            .head()
-            .expect("a level is never empty");
-        Some(Self { level, order })
+        let level = ladder.worse_than(shelves.levels, self.level)?;
+        Some(Self::at(level, shelves))
     }
 }
 
@@ -51,7 +59,7 @@ type AskRank = (u64, RoundTrip, Reverse<KarmaBand>, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct AskCursor {
-    cell: Handle,
+    cell: u16,
     handicap: u64,
     cursor: Cursor,
     rank: AskRank,
@@ -71,20 +79,20 @@ impl AskWalk {
     /// Adds a cell whose best ask is within the limit.
     pub(super) fn start(
         &mut self,
-        orders: &Orders,
+        shelves: Shelves<'_>,
         cells: &Cells,
         top: &Top,
         distance: RoundTrip,
         handicap: u64,
     ) {
-        let cursor = Cursor::at_best(&cells.cell(top.cell).displayed);
-        let order = &orders[cursor.order];
+        let cursor = Cursor::at_best(&cells.cell(top.cell).displayed, shelves);
+        let order = &shelves.orders[cursor.order];
         self.cursors.push(AskCursor {
             cell: top.cell,
             handicap,
             cursor,
             rank: (
-                adjusted(order.price, handicap),
+                adjusted(top.price, handicap),
                 distance,
                 Reverse(top.place.band),
                 order.priority,
@@ -93,7 +101,7 @@ impl AskWalk {
     }
 
     /// The best ask not yet returned whose price is within the limit.
-    pub(super) fn next(&mut self, orders: &Orders, cells: &Cells, limit: Price) -> Option<Handle> {
+    pub(super) fn next(&mut self, shelves: Shelves<'_>, cells: &Cells, limit: Price) -> Option<Handle> {
         let (position, best) = self
             .cursors
             .iter()
@@ -103,14 +111,14 @@ impl AskWalk {
         let ladder = &cells.cell(best.cell).displayed;
         let next = best
             .cursor
-            .advance(orders, ladder)
-            .filter(|next| orders[next.order].price <= limit);
+            .advance(shelves, ladder)
+            .filter(|next| shelves.levels[next.level].ticks.price() <= limit);
         match next {
             Some(next) => {
                 let cursor = &mut self.cursors[position];
-                let following = &orders[next.order];
+                let following = &shelves.orders[next.order];
                 cursor.cursor = next;
-                cursor.rank.0 = adjusted(following.price, cursor.handicap);
+                cursor.rank.0 = adjusted(following.price(), cursor.handicap);
                 cursor.rank.3 = following.priority;
             }
             None => {
@@ -152,17 +160,17 @@ impl BidWalk {
     }
 
     /// Adds a class whose best bid reaches the price.
-    pub(super) fn start(&mut self, orders: &Orders, classes: &Classes, top: &BestBid) {
-        let cursor = Cursor::at_best(&classes.get(top.class).ladder);
+    pub(super) fn start(&mut self, shelves: Shelves<'_>, classes: &Classes, top: &BestBid) {
+        let cursor = Cursor::at_best(&classes.get(top.class).ladder, shelves);
         self.cursors.push(BidCursor {
             class: top.class,
             cursor,
-            rank: rank_of_bid(&orders[cursor.order]),
+            rank: rank_of_bid(&shelves.orders[cursor.order]),
         });
     }
 
     /// The best bid not yet returned whose limit reaches the price.
-    pub(super) fn next(&mut self, orders: &Orders, classes: &Classes, price: Price) -> Option<Handle> {
+    pub(super) fn next(&mut self, shelves: Shelves<'_>, classes: &Classes, price: Price) -> Option<Handle> {
         let (position, best) = self
             .cursors
             .iter()
@@ -171,12 +179,12 @@ impl BidWalk {
         let order = best.cursor.order;
         let next = best
             .cursor
-            .advance(orders, &classes.get(best.class).ladder)
-            .filter(|next| orders[next.order].price >= price);
+            .advance(shelves, &classes.get(best.class).ladder)
+            .filter(|next| shelves.levels[next.level].ticks.price() >= price);
         match next {
             Some(next) => {
                 self.cursors[position].cursor = next;
-                self.cursors[position].rank = rank_of_bid(&orders[next.order]);
+                self.cursors[position].rank = rank_of_bid(&shelves.orders[next.order]);
             }
             None => {
                 self.cursors.swap_remove(position);
@@ -187,5 +195,5 @@ impl BidWalk {
 }
 
 fn rank_of_bid(bid: &Order) -> BidRank {
-    (Reverse(bid.price), bid.priority)
+    (Reverse(bid.price()), bid.priority)
 }

@@ -38,13 +38,8 @@ impl Engine {
         let Some(account) = self.accounts.find(cancel.account) else {
             return Ok(());
         };
-        let orders: Vec<Handle> = self
-            .accounts
-            .get(account)
-            .orders
-            .iter(&self.orders, Chain::Account)
-            .filter(|order| self.is_in_scope(&self.orders[*order], cancel.scope))
-            .collect();
+        let mut orders = self.orders_owned_by(account);
+        orders.retain(|order| self.is_in_scope(&self.orders[*order], cancel.scope));
         for order in orders {
             self.end_order(order, EndReason::Cancelled, events);
         }
@@ -62,12 +57,13 @@ impl Engine {
         let order = &mut self.orders[handle];
         order.leaves = amend.leaves;
         let account = order.account;
-        match &order.part {
-            Part::Bid(bid) => {
+        match order.part() {
+            Part::Bid(_) => {
                 let given_up = leaves
                     .checked_sub(amend.leaves)
                     .expect("an amend leaves less than before");
-                let released = bid
+                let terms = self.orders.terms(handle);
+                let released = terms
                     .reserved_per_job
                     .times(given_up.get())
                     .expect("the whole order's reservation fitted");
@@ -76,7 +72,7 @@ impl Engine {
             }
             Part::Ask(ask) => {
                 let displayed = amend.leaves.min(self.roster.islands[ask.island].free());
-                match self.orders[handle].standing {
+                match self.orders[handle].standing() {
                     Standing::Displayed(shown) if shown != displayed => self.show(handle, displayed),
                     Standing::Displayed(_) | Standing::Busy | Standing::Away => {}
                 }
@@ -88,6 +84,18 @@ impl Engine {
             leaves: amend.leaves,
         });
         Ok(())
+    }
+
+    /// An account's orders, oldest first: its bids, and the asks of its Islands.
+    pub(crate) fn orders_owned_by(&self, account: Handle) -> Vec<Handle> {
+        let account = self.accounts.get(account);
+        let mut orders: Vec<Handle> = account.bids.iter(&self.orders, Chain::Owner).collect();
+        for island in &account.islands {
+            let asks = &self.roster.islands[*island].asks;
+            orders.extend(asks.iter(&self.orders, Chain::Owner));
+        }
+        self.orders.sort(&mut orders);
+        orders
     }
 
     /// A resting order of that owner.
@@ -103,7 +111,7 @@ impl Engine {
             CancelScope::Everything => true,
             CancelScope::Instrument(instrument) => order.instrument == instrument,
             CancelScope::Session(session) => {
-                let held_by = match &order.part {
+                let held_by = match order.part() {
                     Part::Bid(bid) => bid.session,
                     Part::Ask(ask) => self.roster.islands[ask.island].session,
                 };

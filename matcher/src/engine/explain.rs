@@ -96,15 +96,16 @@ impl Engine {
             BidSubject::Resting(order) => {
                 let handle = self.orders.find(*order)?;
                 let order = &self.orders[handle];
-                let bid = order.as_bid()?;
+                order.as_bid()?;
+                let eligibility = self.eligibility_of_resting(order);
                 let wish = Wish {
                     instrument: order.instrument,
                     account: Some(order.account),
-                    eligibility: &bid.eligibility,
-                    special: bid.special.as_deref(),
+                    eligibility: &eligibility,
+                    special: self.orders.terms(handle).special.as_deref(),
                     self_trade: order.self_trade,
                 };
-                self.standing_of_bid(&wish, Some(order.price), Some(order.priority))
+                self.standing_of_bid(&wish, Some(order.price()), Some(order.priority))
             }
         }
     }
@@ -116,7 +117,7 @@ impl Engine {
                 let order = &self.orders[handle];
                 Some(Explained {
                     cell: self.cell_of(order.instrument, order.as_ask()?.cell),
-                    price: order.price,
+                    price: order.price(),
                     order: Some(handle),
                 })
             }
@@ -137,7 +138,7 @@ impl Engine {
         if let Some(order) = explained.order.map(|order| &self.orders[order]) {
             let island = &self.roster.islands[order.ask().island];
             filters.extend(special.excludes(island.id).then_some(Filter::Excluded));
-            filters.extend((order.standing == Standing::Busy).then_some(Filter::Busy));
+            filters.extend((order.standing() == Standing::Busy).then_some(Filter::Busy));
         }
         let too_dear = buyer.limit.is_some_and(|limit| explained.price > limit);
         filters.extend(too_dear.then_some(Filter::TooDear));
@@ -171,7 +172,7 @@ impl Engine {
         let ahead = fills(&plan).take_while(|(ask, _)| {
             let ask = &self.orders[*ask];
             let cell = self.cell_of(ask.instrument, ask.ask().cell);
-            self.rank_of(cell, ask.price, ask.priority, buyer) < rank
+            self.rank_of(cell, ask.price(), ask.priority, buyer) < rank
         });
         Ahead::sum(ahead)
     }
@@ -192,7 +193,7 @@ impl Engine {
             .iter()
             .filter(|cell| cell.place.is_covered_by(wish.eligibility))
             .filter_map(|cell| self.first_admitted(wish, &cell.displayed))
-            .map(|ask| self.orders[ask].price)
+            .map(|ask| self.orders[ask].price())
             .min()
     }
 
@@ -220,7 +221,7 @@ impl Engine {
             let ask = &self.orders[ask];
             Alternative {
                 cell: self.cell_of(ask.instrument, ask.ask().cell),
-                price: ask.price,
+                price: ask.price(),
             }
         });
         Some(BidStanding {
@@ -242,7 +243,7 @@ impl Engine {
         let key = cell_key(wish.instrument, cell.place);
         let first = |ladder| {
             let ask = self.first_admitted(wish, ladder)?;
-            Some(self.orders[ask].price)
+            Some(self.orders[ask].price())
         };
         let (displayed, busy) = (first(&cell.displayed), first(&cell.busy));
         let mut filters = self.filters_of_place(key, cell.place, wish.eligibility);
@@ -268,7 +269,7 @@ impl Engine {
         let ladders = [&cell.displayed, &cell.busy];
         let mut asks = ladders
             .into_iter()
-            .flat_map(|ladder| ladder.levels())
+            .flat_map(|ladder| ladder.iter(&self.levels))
             .flat_map(|level| level.queue.iter(&self.orders, Chain::Level));
         let named = asks.any(|ask| {
             let island = &self.roster.islands[self.orders[ask].ask().island];
@@ -298,7 +299,7 @@ impl Engine {
         let own = (Reverse(limit), priority.unwrap_or(u64::MAX));
         let ahead = fills(&plan).take_while(|(bid, _)| {
             let bid = &self.orders[*bid];
-            (Reverse(bid.price), bid.priority) < own
+            (Reverse(bid.price()), bid.priority) < own
         });
         Ahead::sum(ahead)
     }

@@ -4,17 +4,16 @@
 //! and what the rest may be billed never exceed an unbroken run at the limit, fees included, for both round down.
 
 use arrayvec::ArrayVec;
-use domain::{Jobs, OrderId, Units};
+use domain::{Eligibility, Jobs, OrderId, Units};
 
 use crate::book::arena::Handle;
-use crate::crossing::{BidTaker, Wish};
 use crate::engine::Engine;
 use crate::engine::lease::{Segment, bill};
 use crate::engine::place_bid::check_units;
 use crate::engine::refusal::{Refusal, require};
 use crate::leases::Run;
-use crate::order::{Bid, Entry, Part, Resumed, Special};
-use crate::{BidAccepted, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, RejectReason};
+use crate::order::{Bid, Entry, Part, Resumed, Special, Terms};
+use crate::{BidAccepted, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, PostOnly, RejectReason};
 
 impl Engine {
     /// Ends a lease, bills what was done, and bids again for the rest.
@@ -42,8 +41,9 @@ impl Engine {
             bill: segment.bill,
             ..end
         }));
+        let eligibility = run.eligibility;
         let order = self.bid_again(run, segment, failover, events);
-        self.match_resumed(order, events);
+        self.match_resumed(order, &eligibility, events);
         Ok(())
     }
 
@@ -63,22 +63,21 @@ impl Engine {
         let order = self.insert_order(Entry {
             id,
             account: run.account,
-            client_order_id: run.client_order_id,
-            record: None,
             instrument: run.cell.instrument,
             price: run.limit,
-            jobs: Jobs::ONE,
-            time_in_force: failover.time_in_force,
+            part: Part::Bid(Bid { session, class: 0 }),
             self_trade: run.self_trade,
-            part: Part::Bid(Bid {
-                session,
+            terms: Terms {
+                record: None,
+                jobs: Jobs::ONE,
+                filled: Jobs::ZERO,
+                time_in_force: failover.time_in_force,
+                post_only: PostOnly::No,
                 units_max: failover.units_max,
-                eligibility: run.eligibility,
-                class: 0,
                 latency_value: run.latency_value,
                 reserved_per_job: segment.left,
                 special: Some(Box::new(special)),
-            }),
+            },
         });
         events.push(Event::BidAccepted(BidAccepted {
             order: id,
@@ -98,25 +97,12 @@ impl Engine {
 
     /// Matches the bid of a failover; of one job, so fill-or-kill is immediate-or-cancel. One that nobody who quotes could ever fill ends at once; so does one that
     /// finds no room to rest, for a job under way is never refused.
-    fn match_resumed(&mut self, handle: Handle, events: &mut Vec<Event>) {
+    fn match_resumed(&mut self, handle: Handle, eligibility: &Eligibility, events: &mut Vec<Event>) {
         let mut plan = std::mem::take(&mut self.plan);
-        let order = &self.orders[handle];
-        let bid = order.bid();
-        let taker = BidTaker {
-            wish: Wish {
-                instrument: order.instrument,
-                account: Some(order.account),
-                eligibility: &bid.eligibility,
-                special: bid.special.as_deref(),
-                self_trade: order.self_trade,
-            },
-            limit: order.price,
-            jobs: order.leaves,
-            latency_value: bid.latency_value,
-        };
+        let taker = self.taker_of(handle, eligibility);
         if self.is_servable(&taker.wish) {
             self.plan_bid(&taker, &mut plan);
-            self.carry_bid(handle, &plan, events);
+            self.carry_bid(handle, eligibility, &plan, events);
         } else {
             self.end_order(handle, EndReason::NotQuotable, events);
         }
@@ -143,5 +129,6 @@ fn special_after(run: &Run, segment: Segment) -> Special {
             epoch: run.epoch.next(),
             billed: segment.billed,
         }),
+        inherited: Some(run.client_order_id),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use domain::{InstrumentId, Price};
+use domain::{Eligibility, InstrumentId, Price};
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
@@ -59,12 +59,12 @@ impl Engine {
         };
         let mut bids: Vec<(Reverse<Price>, u64, Handle)> = Vec::new();
         for (_, class) in book.classes.iter() {
-            let levels = class.ladder.levels().iter().rev();
-            for level in levels.take_while(|level| level.price >= lowest) {
+            let levels = class.ladder.iter(&self.levels);
+            for level in levels.take_while(|level| level.ticks.price() >= lowest) {
                 let ranked = level
                     .queue
                     .iter(&self.orders, Chain::Level)
-                    .map(|bid| (Reverse(level.price), self.orders[bid].priority, bid));
+                    .map(|bid| (Reverse(level.ticks.price()), self.orders[bid].priority, bid));
                 bids.extend(ranked);
             }
         }
@@ -74,22 +74,27 @@ impl Engine {
 
     fn uncross(&mut self, handle: Handle, events: &mut Vec<Event>) {
         let mut plan = std::mem::take(&mut self.plan);
-        let order = &self.orders[handle];
-        let bid = order.bid();
-        let taker = BidTaker {
-            wish: Wish {
-                instrument: order.instrument,
-                account: Some(order.account),
-                eligibility: &bid.eligibility,
-                special: bid.special.as_deref(),
-                self_trade: order.self_trade,
-            },
-            limit: order.price,
-            jobs: order.leaves,
-            latency_value: bid.latency_value,
-        };
+        let eligibility = self.eligibility_of_resting(&self.orders[handle]);
+        let taker = self.taker_of(handle, &eligibility);
         self.plan_bid(&taker, &mut plan);
         self.execute(handle, &plan, events);
         self.plan = plan;
+    }
+
+    /// A bid that is in the engine already, as a taker.
+    pub(super) fn taker_of<'a>(&'a self, bid: Handle, eligibility: &'a Eligibility) -> BidTaker<'a> {
+        let (order, terms) = (&self.orders[bid], self.orders.terms(bid));
+        BidTaker {
+            wish: Wish {
+                instrument: order.instrument,
+                account: Some(order.account),
+                eligibility,
+                special: terms.special.as_deref(),
+                self_trade: order.self_trade,
+            },
+            limit: order.price(),
+            jobs: order.leaves,
+            latency_value: terms.latency_value,
+        }
     }
 }

@@ -8,7 +8,6 @@ use crate::book::queue::{Chain, Queue};
 use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::Priority;
-use crate::order::Part;
 use crate::roster::{HeldSlots, Island, Tiers};
 use crate::{EndReason, Event, JoinIsland, RejectReason, ReleaseSlot, SetBand, SetSlots, SetTier};
 
@@ -31,7 +30,7 @@ impl Engine {
             .is_some_and(|table| table.code(join.region).is_some());
         require(known, RejectReason::UnknownRegion)?;
         let owner = self.accounts.find_or_new(join.owner);
-        self.roster.join(Island {
+        self.join(Island {
             id: join.island,
             owner,
             session,
@@ -83,7 +82,7 @@ impl Engine {
             band: set.band,
         });
         let asks = &self.roster.islands[handle].asks;
-        let asks: Vec<Handle> = asks.iter(&self.orders, Chain::Holder).collect();
+        let asks: Vec<Handle> = asks.iter(&self.orders, Chain::Owner).collect();
         for ask in asks {
             self.move_ask(ask, events);
         }
@@ -127,6 +126,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Puts an Island on the roster and among its owner's.
+    pub(crate) fn join(&mut self, island: Island) {
+        let owner = island.owner;
+        let handle = self.roster.join(island);
+        self.accounts.get_mut(owner).islands.push(handle);
+    }
+
     fn report_slots(&self, island: Handle, events: &mut Vec<Event>) {
         let island = &self.roster.islands[island];
         events.push(Event::SlotsSet {
@@ -139,7 +145,7 @@ impl Engine {
     fn asks_in(&self, island: Handle, instrument: InstrumentId) -> Vec<Handle> {
         self.roster.islands[island]
             .asks
-            .iter(&self.orders, Chain::Holder)
+            .iter(&self.orders, Chain::Owner)
             .filter(|ask| self.orders[*ask].instrument == instrument)
             .collect()
     }
@@ -163,9 +169,7 @@ impl Engine {
         }
         self.lift(handle);
         let cell = self.book_mut(instrument).cells.find_or_new(place);
-        if let Part::Ask(ask) = &mut self.orders[handle].part {
-            ask.cell = cell;
-        }
+        self.orders[handle].move_to(cell);
         self.enter_ask(handle, Priority::Kept, events);
     }
 }

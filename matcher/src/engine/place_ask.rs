@@ -1,6 +1,6 @@
 //! Entering an ask.
 
-use domain::{Jobs, OrderId, TimeInForce};
+use domain::{Credits, Jobs, LatencyValue, OrderId, TimeInForce, Units};
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
@@ -12,7 +12,7 @@ use crate::engine::client_orders::{Key, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::{Priority, cell_key};
 use crate::engine::trading::Fate;
-use crate::order::{Ask, Entry, Part};
+use crate::order::{self, Ask, Entry, Part};
 use crate::{AskAccepted, EndReason, Event, PlaceAsk, PostOnly, RejectReason};
 
 /// What the checks of an ask worked out.
@@ -42,18 +42,24 @@ impl Engine {
         let order = self.insert_order(Entry {
             id,
             account: owner,
-            client_order_id: ask.client_order_id,
-            record: Some(record),
             instrument: ask.instrument,
             price: ask.price,
-            jobs: ask.jobs,
-            time_in_force: ask.time_in_force,
-            self_trade: ask.self_trade,
             part: Part::Ask(Ask {
                 island: terms.island,
                 cell,
-                post_only: ask.post_only,
             }),
+            self_trade: ask.self_trade,
+            terms: order::Terms {
+                record: Some(record),
+                jobs: ask.jobs,
+                filled: Jobs::ZERO,
+                time_in_force: ask.time_in_force,
+                post_only: ask.post_only,
+                units_max: Units::ZERO,
+                latency_value: LatencyValue::ZERO,
+                reserved_per_job: Credits::ZERO,
+                special: None,
+            },
         });
         let island = &mut self.roster.islands[terms.island];
         island.leaves_bound = island.leaves_bound.max(ask.jobs);

@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::engine::client_orders::{Key, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::trading::Fate;
-use crate::order::{Bid, Entry, Part, Special};
-use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, RejectReason};
+use crate::order::{self, Bid, Entry, Part, Special};
+use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, PostOnly, RejectReason};
 
 /// What the checks of a bid worked out.
 #[derive(Clone, Copy, Debug)]
@@ -62,22 +62,28 @@ impl Engine {
             return Err(RejectReason::NotFilled.into());
         }
         let order = self.accept_bid(bid, terms, key, special, events);
-        self.carry_bid(order, &plan, events);
+        self.carry_bid(order, &bid.eligibility, &plan, events);
         self.plan = plan;
         Ok(())
     }
 
     /// Carries out a bid's plan, and rests or ends what is left.
-    pub(super) fn carry_bid(&mut self, order: Handle, plan: &Plan, events: &mut Vec<Event>) {
+    pub(super) fn carry_bid(
+        &mut self,
+        order: Handle,
+        eligibility: &Eligibility,
+        plan: &Plan,
+        events: &mut Vec<Event>,
+    ) {
         if self.execute(order, plan, events) == Fate::Ended {
             return;
         }
-        let resting = &self.orders[order];
-        let room = may_rest(resting.time_in_force)
-            .then(|| self.room_for(resting.instrument, &resting.bid().eligibility))
+        let instrument = self.orders[order].instrument;
+        let room = may_rest(self.orders.terms(order).time_in_force)
+            .then(|| self.room_for(instrument, eligibility))
             .flatten();
         match room {
-            Some(room) => self.rest_bid(order, room, events),
+            Some(room) => self.rest_bid(order, *eligibility, room, events),
             None => self.end_order(order, EndReason::Immediate, events),
         }
     }
@@ -183,22 +189,24 @@ impl Engine {
         let order = self.insert_order(Entry {
             id,
             account: terms.account,
-            client_order_id: bid.client_order_id,
-            record: Some(record),
             instrument: bid.instrument,
             price: terms.limit,
-            jobs: bid.jobs,
-            time_in_force: bid.time_in_force,
-            self_trade: bid.self_trade,
             part: Part::Bid(Bid {
                 session: terms.session,
-                units_max: bid.units_max,
-                eligibility: bid.eligibility,
                 class: 0,
+            }),
+            self_trade: bid.self_trade,
+            terms: order::Terms {
+                record: Some(record),
+                jobs: bid.jobs,
+                filled: Jobs::ZERO,
+                time_in_force: bid.time_in_force,
+                post_only: PostOnly::No,
+                units_max: bid.units_max,
                 latency_value: bid.latency_value,
                 reserved_per_job: terms.reserved_per_job,
                 special,
-            }),
+            },
         });
         events.push(Event::BidAccepted(BidAccepted {
             order: id,

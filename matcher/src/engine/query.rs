@@ -1,13 +1,12 @@
 //! What a shell may read between commands.
 
 use domain::{
-    AccountId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, Jobs, LeaseId, OrderId,
-    Price, RegionTable, SelfTradeMode, Sequence, SessionId, Slots, Timestamp, TransferId,
+    AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, Jobs,
+    LeaseId, OrderId, Price, RegionTable, SelfTradeMode, Sequence, SessionId, Slots, Timestamp, TransferId,
 };
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
-use crate::book::queue::Chain;
 use crate::crossing::Wish;
 use crate::engine::Engine;
 use crate::engine::resting::cell_key;
@@ -73,10 +72,10 @@ impl Engine {
         let book = self.find_book(instrument)?;
         let mut depth = Depth::default();
         for cell in book.cells.iter() {
-            let levels = cell.displayed.levels().iter().rev();
+            let levels = cell.displayed.iter(&self.levels);
             depth.asks.extend(levels.map(|level| AskDepth {
                 cell: cell_key(instrument, cell.place),
-                price: level.price,
+                price: level.ticks.price(),
                 jobs: level.jobs,
             }));
         }
@@ -86,13 +85,15 @@ impl Engine {
                 class: number,
                 eligibility: class.eligibility,
             });
-            let levels = class.ladder.levels().iter();
+            let best_first = depth.bids.len();
+            let levels = class.ladder.iter(&self.levels);
             depth.bids.extend(levels.map(|level| BidDepth {
                 instrument,
                 class: number,
-                price: level.price,
+                price: level.ticks.price(),
                 jobs: level.jobs,
             }));
+            depth.bids[best_first..].reverse();
         }
         Some(depth)
     }
@@ -122,9 +123,7 @@ impl Engine {
     /// A resting order.
     #[must_use]
     pub fn order(&self, order: OrderId) -> Option<OrderView> {
-        self.orders
-            .find(order)
-            .map(|order| self.view_of(&self.orders[order]))
+        self.orders.find(order).map(|order| self.view_of(order))
     }
 
     /// An account's resting orders, in order of their ids.
@@ -133,17 +132,14 @@ impl Engine {
         let Some(account) = self.accounts.find(account) else {
             return Vec::new();
         };
-        let orders = &self.accounts.get(account).orders;
-        orders
-            .iter(&self.orders, Chain::Account)
-            .map(|order| self.view_of(&self.orders[order]))
-            .collect()
+        let orders = self.orders_owned_by(account).into_iter();
+        orders.map(|order| self.view_of(order)).collect()
     }
 
     /// Every resting order, in order of its id.
     pub fn orders(&self) -> impl Iterator<Item = OrderView> + '_ {
         let orders = self.orders.in_order().into_iter();
-        orders.map(|order| self.view_of(&self.orders[order]))
+        orders.map(|order| self.view_of(order))
     }
 
     /// An open lease.
@@ -211,21 +207,41 @@ impl Engine {
         self.accounts.get(account).id
     }
 
-    fn view_of(&self, order: &Order) -> OrderView {
-        let (session, detail) = match &order.part {
+    /// The client's name for an order.
+    pub(crate) fn client_order_id(&self, order: Handle) -> ClientOrderId {
+        let terms = self.orders.terms(order);
+        match terms.record {
+            Some(record) => self.client_ids.get(record).client_order_id,
+            None => terms
+                .special
+                .as_ref()
+                .and_then(|special| special.inherited)
+                .expect("a bid without a name of its own has inherited one"),
+        }
+    }
+
+    /// Which cells may fill a resting bid.
+    pub(crate) fn eligibility_of_resting(&self, bid: &Order) -> Eligibility {
+        let classes = &self.book(bid.instrument).classes;
+        classes.get(bid.bid().class).eligibility
+    }
+
+    fn view_of(&self, handle: Handle) -> OrderView {
+        let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
+        let (session, detail) = match order.part() {
             Part::Bid(bid) => {
-                let reserved = bid
+                let reserved = terms
                     .reserved_per_job
                     .times(order.leaves.get())
                     .expect("the whole order's reservation fitted");
-                let excluded = bid.special.as_ref().map(|special| special.islands());
+                let excluded = terms.special.as_ref().map(|special| special.islands());
                 let view = BidView {
-                    units_max: bid.units_max,
-                    eligibility: bid.eligibility,
-                    latency_value: bid.latency_value,
+                    units_max: terms.units_max,
+                    eligibility: self.eligibility_of_resting(order),
+                    latency_value: terms.latency_value,
                     excluded: excluded.unwrap_or_default(),
                     reserved,
-                    resumes: order.resumed().map(|resumed| resumed.job),
+                    resumes: terms.resumed().map(|resumed| resumed.job),
                 };
                 (bid.session, OrderDetail::Bid(view))
             }
@@ -234,11 +250,11 @@ impl Engine {
                 let view = AskView {
                     island: island.id,
                     cell: self.cell_of(order.instrument, ask.cell),
-                    displayed: match order.standing {
+                    displayed: match order.standing() {
                         Standing::Displayed(jobs) => jobs,
                         Standing::Busy | Standing::Away => Jobs::ZERO,
                     },
-                    post_only: ask.post_only,
+                    post_only: terms.post_only,
                 };
                 (island.session, OrderDetail::Ask(view))
             }
@@ -247,13 +263,13 @@ impl Engine {
             order: order.id,
             account: self.account_id(order.account),
             session: self.roster.sessions[session].id,
-            client_order_id: order.client_order_id,
+            client_order_id: self.client_order_id(handle),
             instrument: order.instrument,
-            price: order.price,
-            jobs: order.jobs,
-            filled: order.filled,
+            price: order.price(),
+            jobs: terms.jobs,
+            filled: terms.filled,
             leaves: order.leaves,
-            time_in_force: order.time_in_force,
+            time_in_force: terms.time_in_force,
             detail,
         }
     }

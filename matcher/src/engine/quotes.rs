@@ -71,7 +71,7 @@ impl Engine {
             .filter(|cell| cell.place.is_covered_by(wish.eligibility))
             .flat_map(|cell| [&cell.displayed, &cell.busy])
             .filter_map(|ladder| self.first_admitted(wish, ladder))
-            .min_by_key(|ask| self.orders[*ask].price)
+            .min_by_key(|ask| self.orders[*ask].price())
     }
 
     /// The lowest price in a cell, busy asks included, of an ask that the bid would take.
@@ -79,15 +79,13 @@ impl Engine {
         let displayed = self.first_admitted(wish, &cell.displayed);
         let busy = self.first_admitted(wish, &cell.busy);
         let asks = displayed.into_iter().chain(busy);
-        asks.map(|ask| self.orders[ask].price).min()
+        asks.map(|ask| self.orders[ask].price()).min()
     }
 
     /// The first ask of a ladder that the bid would take.
     pub(super) fn first_admitted(&self, wish: &Wish<'_>, ladder: &Ladder) -> Option<Handle> {
         ladder
-            .levels()
-            .iter()
-            .rev()
+            .iter(&self.levels)
             .flat_map(|level| level.queue.iter(&self.orders, Chain::Level))
             .find(|ask| self.admits(wish, &self.orders[*ask]))
     }

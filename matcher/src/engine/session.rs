@@ -70,13 +70,16 @@ impl Engine {
         reason: EndReason,
         events: &mut Vec<Event>,
     ) {
-        let held = &self.roster.sessions[session];
-        let mut orders: Vec<Handle> = held.bids.iter(&self.orders, Chain::Holder).collect();
-        for island in &held.islands {
-            let asks = &self.roster.islands[*island].asks;
-            orders.extend(asks.iter(&self.orders, Chain::Holder));
+        let mut orders = Vec::new();
+        for account in self.roster.visitors(session) {
+            let bids = self.accounts.get(account).bids.iter(&self.orders, Chain::Owner);
+            orders.extend(bids.filter(|bid| self.orders[*bid].bid().session == session));
         }
-        orders.sort_unstable_by_key(|order| self.orders[*order].id);
+        for island in &self.roster.sessions[session].islands {
+            let asks = &self.roster.islands[*island].asks;
+            orders.extend(asks.iter(&self.orders, Chain::Owner));
+        }
+        self.orders.sort(&mut orders);
         for order in orders {
             self.end_order(order, reason, events);
         }
@@ -87,8 +90,24 @@ impl Engine {
         self.end_orders_of_session(handle, EndReason::SessionLost, events);
         self.lose_leases(session, events);
         self.disarm_dead_man(handle);
-        self.roster.close_session(handle);
+        self.close_session(handle);
         events.push(Event::SessionEnded { session });
+    }
+
+    /// Takes a session and its Islands off the roster, and out of the accounts that know them.
+    fn close_session(&mut self, handle: Handle) {
+        for account in self.roster.visitors(handle) {
+            let account = self.accounts.get_mut(account);
+            account.session = account.session.filter(|session| *session != handle);
+        }
+        for island in &self.roster.sessions[handle].islands {
+            let owner = self.roster.islands[*island].owner;
+            self.accounts
+                .get_mut(owner)
+                .islands
+                .retain(|other| other != island);
+        }
+        self.roster.close_session(handle);
     }
 
     /// Ends the open leases of a bid's session: the consumer pays nothing, the exchange owes what was signed for.

@@ -25,9 +25,9 @@ impl Engine {
         let mut next = self.roster.islands[island].asks.head();
         while let Some(ask) = next {
             let order = &self.orders[ask];
-            next = order.links(Chain::Holder).next;
+            next = order.links(Chain::Owner).next;
             leaves_bound = leaves_bound.max(order.leaves);
-            let Standing::Displayed(shown) = order.standing else {
+            let Standing::Displayed(shown) = order.standing() else {
                 continue;
             };
             let displayed = order.leaves.min(free);
@@ -55,7 +55,7 @@ impl Engine {
         while let Some(ask) = next
             && !self.roster.islands[island].free().is_zero()
         {
-            next = self.orders[ask].links(Chain::Holder).next;
+            next = self.orders[ask].links(Chain::Owner).next;
             self.lift(ask);
             self.enter_ask(ask, Priority::New, events);
         }
@@ -79,7 +79,7 @@ impl Engine {
             instrument: order.instrument,
             island: order.ask().island,
             place: book.cells.cell(order.ask().cell).place,
-            price: order.price,
+            price: order.price(),
             jobs: order.leaves.min(self.roster.islands[order.ask().island].free()),
             self_trade: order.self_trade,
         };

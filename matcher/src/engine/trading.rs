@@ -1,6 +1,6 @@
 //! Carrying out a plan: trades, the leases that they open and the slots that they take.
 
-use domain::{JobId, Jobs, LeaseEpoch, Liquidity, Price, RunningBill, TradeId};
+use domain::{Eligibility, JobId, Jobs, LeaseEpoch, Liquidity, Price, RunningBill, TradeId};
 
 use crate::book::arena::Handle;
 use crate::crossing::{Action, Ending, Plan};
@@ -23,6 +23,7 @@ pub(crate) enum Fate {
 struct Meeting {
     bid: Handle,
     ask: Handle,
+    resting: Handle,
     price: Price,
     jobs: Jobs,
     bid_liquidity: Liquidity,
@@ -33,7 +34,9 @@ impl Engine {
     pub(crate) fn execute(&mut self, incoming: Handle, plan: &Plan, events: &mut Vec<Event>) -> Fate {
         for action in &plan.actions {
             match *action {
-                Action::Fill { resting, jobs } => self.trade(incoming, resting, jobs, events),
+                Action::Fill { resting, jobs } => {
+                    self.trade(self.meeting(incoming, resting, jobs), plan, events);
+                }
                 Action::CancelResting { resting } => self.end_order(resting, EndReason::SelfTrade, events),
             }
         }
@@ -51,24 +54,19 @@ impl Engine {
     }
 
     /// Trades at the resting order's price. The resting order leaves the engine if that was all of it.
-    fn trade(&mut self, incoming: Handle, resting: Handle, jobs: Jobs, events: &mut Vec<Event>) {
-        let price = self.orders[resting].price;
-        let (bid, ask, bid_liquidity) = match self.orders[resting].part {
-            Part::Ask(_) => (incoming, resting, Liquidity::Taker),
-            Part::Bid(_) => (resting, incoming, Liquidity::Maker),
-        };
-        let meeting = Meeting {
+    fn trade(&mut self, meeting: Meeting, plan: &Plan, events: &mut Vec<Event>) {
+        let Meeting {
             bid,
             ask,
-            price,
+            resting,
             jobs,
-            bid_liquidity,
-        };
-        let traded = self.open_leases(meeting);
+            ..
+        } = meeting;
+        let traded = self.open_leases(meeting, plan);
         events.push(Event::Traded(traded));
 
-        let bid_order = &self.orders[bid];
-        if bid_order.standing != Standing::Away && !bid_order.leaves.is_zero() {
+        // The incoming bid stands in its level when an instrument resumes.
+        if self.orders[bid].standing() != Standing::Away && !traded.bid_leaves.is_zero() {
             self.show(bid, traded.bid_leaves);
         }
         let island = self.orders[ask].ask().island;
@@ -79,7 +77,7 @@ impl Engine {
         );
         let free = self.roster.islands[island].free();
         let undisturbed = free >= self.roster.islands[island].leaves_bound;
-        if undisturbed && matches!(self.orders[ask].standing, Standing::Displayed(_)) {
+        if undisturbed && matches!(self.orders[ask].standing(), Standing::Displayed(_)) {
             if !traded.ask_leaves.is_zero() {
                 self.show(ask, traded.ask_leaves);
             }
@@ -91,35 +89,74 @@ impl Engine {
         }
     }
 
+    fn meeting(&self, incoming: Handle, resting: Handle, jobs: Jobs) -> Meeting {
+        let (bid, ask, bid_liquidity) = match self.orders[resting].part() {
+            Part::Ask(_) => (incoming, resting, Liquidity::Taker),
+            Part::Bid(_) => (resting, incoming, Liquidity::Maker),
+        };
+        Meeting {
+            bid,
+            ask,
+            resting,
+            price: self.orders[resting].price(),
+            jobs,
+            bid_liquidity,
+        }
+    }
+
     /// Takes the jobs off both orders and opens their leases.
-    fn open_leases(&mut self, meeting: Meeting) -> Traded {
+    fn open_leases(&mut self, meeting: Meeting, plan: &Plan) -> Traded {
         let Meeting {
             bid,
             ask,
             price,
             jobs,
             bid_liquidity,
+            ..
         } = meeting;
         let trade = self.next_trade;
         self.next_trade = TradeId::new(trade.get() + 1);
-        let island = &self.roster.islands[self.orders[ask].ask().island];
+        let quote = self.orders[ask].ask();
+        let island = &self.roster.islands[quote.island];
         let ask_session = self.roster.sessions[island.session].id;
         let owner = self.accounts.get(island.owner).id;
-        let cell = self.cell_of(self.orders[ask].instrument, self.orders[ask].ask().cell);
+        let cell = self.cell_of(self.orders[ask].instrument, quote.cell);
 
         let order = &self.orders[bid];
         let part = order.bid();
+        let terms = self.orders.terms(bid);
         let bid_session = self.roster.sessions[part.session].id;
-        let (first_job, epoch, billed) = match order.resumed() {
+        let (first_job, epoch, billed) = match terms.resumed() {
             Some(resumed) => (resumed.job, resumed.epoch, resumed.billed),
             None => (
-                JobId::of_order(order.id, order.filled.get()),
+                JobId::of_order(order.id, terms.filled.get()),
                 LeaseEpoch::FIRST,
                 RunningBill::default(),
             ),
         };
-        let units_max = part.units_max;
-        let first_lease = self.leases.open(Run {
+        let units_max = terms.units_max;
+        let account = self.accounts.get(order.account).id;
+        let traded = Traded {
+            trade,
+            bid: order.id,
+            account,
+            bid_session,
+            ask: self.orders[ask].id,
+            island: island.id,
+            owner,
+            ask_session,
+            cell,
+            price,
+            jobs,
+            bid_liquidity,
+            bid_leaves: less(order.leaves, jobs),
+            ask_leaves: less(self.orders[ask].leaves, jobs),
+            first_lease: self.leases.next(),
+            first_job,
+            epoch,
+            units_max,
+        };
+        let run = Run {
             count: jobs.get(),
             job: first_job,
             trade,
@@ -127,46 +164,43 @@ impl Engine {
             bid: order.id,
             account: order.account,
             session: bid_session,
-            client_order_id: order.client_order_id,
+            client_order_id: self.client_order_id(bid),
             island: island.id,
             island_session: ask_session,
             owner,
             cell,
             price,
-            limit: order.price,
+            limit: order.price(),
             units_max,
             bid_liquidity,
-            reserved: part.reserved_per_job,
+            reserved: terms.reserved_per_job,
             billed,
             checkpointed: domain::Units::ZERO,
-            eligibility: part.eligibility,
-            latency_value: part.latency_value,
+            eligibility: self.eligibility_of(bid, plan),
+            latency_value: terms.latency_value,
             self_trade: order.self_trade,
-            special: part.special.clone(),
-        });
-        let island = island.id;
-        let account = self.accounts.get(order.account).id;
-        self.orders[bid].fill(jobs);
-        self.orders[ask].fill(jobs);
-        Traded {
-            trade,
-            bid: self.orders[bid].id,
-            account,
-            bid_session,
-            ask: self.orders[ask].id,
-            island,
-            owner,
-            ask_session,
-            cell,
-            price,
-            jobs,
-            bid_liquidity,
-            bid_leaves: self.orders[bid].leaves,
-            ask_leaves: self.orders[ask].leaves,
-            first_lease,
-            first_job,
-            epoch,
-            units_max,
+            special: terms.special.clone(),
+        };
+        self.leases.open(run);
+        self.orders.fill(bid, jobs);
+        self.orders.fill(ask, jobs);
+        traded
+    }
+
+    /// Which cells may fill a bid: its class says so if it rests, its plan if it arrives.
+    fn eligibility_of(&self, bid: Handle, plan: &Plan) -> Eligibility {
+        let order = &self.orders[bid];
+        match (order.standing(), plan.eligibility) {
+            (Standing::Away, Some(eligibility)) => eligibility,
+            (Standing::Away | Standing::Displayed(_) | Standing::Busy, _) => {
+                self.eligibility_of_resting(order)
+            }
         }
     }
+}
+
+fn less(leaves: Jobs, jobs: Jobs) -> Jobs {
+    leaves
+        .checked_sub(jobs)
+        .expect("a fill is no more than what is left")
 }

@@ -3,8 +3,11 @@
 //! What concerns single values and references is checked here, before anything relies on it; what concerns the whole
 //! is left to the audit.
 
-use domain::{AccountId, Credits, InstrumentId, Jobs, RegionTable, RunningBill, Sequence, TimeInForce};
+use domain::{
+    AccountId, Credits, Jobs, LatencyValue, RegionTable, RunningBill, Sequence, TimeInForce, Units,
+};
 
+use crate::PostOnly;
 use crate::book::arena::Handle;
 use crate::book::cells::Place;
 use crate::book::{Book, Trading};
@@ -12,11 +15,11 @@ use crate::client_ids::{Ended, Record, Remembered};
 use crate::engine::Engine;
 use crate::engine::resting::Priority;
 use crate::leases::Run;
-use crate::order::{Ask, Bid, Entry, Part};
+use crate::order::{Ask, Bid, Entry, Part, Terms};
 use crate::roster::{DeadMan, HeldSlots, Island, Tiers};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::state::{
-    AccountState, BookState, IslandState, LeaseState, OrderState, PartState, SessionState, State,
+    AccountState, BidState, BookState, IslandState, LeaseState, OrderState, PartState, SessionState, State,
 };
 use crate::timers::Timer;
 
@@ -173,7 +176,7 @@ fn add_sessions(
                 "an Island of two sessions",
             )?;
             let island = island(engine, &islands[position], session)?;
-            engine.roster.join(island);
+            engine.join(island);
         }
     }
     require(
@@ -244,36 +247,72 @@ fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError
         TimeInForce::Ioc | TimeInForce::Fok => return Err(inconsistent("an order that may not rest")),
     }
     let record = engine.client_ids.find(account, state.client_order_id);
-    let part = part(engine, account, state.instrument, state.leaves, state.part)?;
-    let resumes = matches!(&part, Part::Bid(bid) if bid.special.as_ref().is_some_and(|special| special.resumes.is_some()));
+    let resumes = matches!(&state.part, PartState::Bid(bid) if is_resumed(bid));
     require(resumes || record.is_some(), "an order's client order id")?;
+    let part = part(engine, account, &state)?;
+    let mut terms = terms_of(state.part);
+    if let Some(special) = &mut terms.special
+        && resumes
+    {
+        special.inherited = Some(state.client_order_id);
+    }
+    terms.record = record.filter(|_| !resumes);
+    terms.jobs = state.jobs;
+    terms.filled = state.filled;
+    terms.time_in_force = state.time_in_force;
     let order = engine.insert_order(Entry {
         id: state.id,
         account,
-        client_order_id: state.client_order_id,
-        record: record.filter(|_| !resumes),
         instrument: state.instrument,
         price: state.price,
-        jobs: state.jobs,
-        time_in_force: state.time_in_force,
         self_trade: state.self_trade,
         part,
+        terms,
     });
     let restored = &mut engine.orders[order];
-    restored.filled = state.filled;
     restored.leaves = state.leaves;
     restored.priority = state.priority;
     Ok(())
 }
 
-fn part(
-    engine: &mut Engine,
-    account: Handle,
-    instrument: InstrumentId,
-    leaves: Jobs,
-    state: PartState,
-) -> Result<Part, SnapshotError> {
+fn is_resumed(bid: &BidState) -> bool {
+    bid.special
+        .as_ref()
+        .is_some_and(|special| special.resumes.is_some())
+}
+
+/// What only its side has. What both sides have is for the caller to fill in.
+fn terms_of(state: PartState) -> Terms {
+    let blank = Terms {
+        record: None,
+        jobs: Jobs::ZERO,
+        filled: Jobs::ZERO,
+        time_in_force: TimeInForce::Gtc,
+        post_only: PostOnly::No,
+        units_max: Units::ZERO,
+        latency_value: LatencyValue::ZERO,
+        reserved_per_job: Credits::ZERO,
+        special: None,
+    };
     match state {
+        PartState::Bid(bid) => Terms {
+            units_max: bid.units_max,
+            latency_value: bid.latency_value,
+            reserved_per_job: bid.reserved_per_job,
+            special: bid.special,
+            ..blank
+        },
+        PartState::Ask(ask) => Terms {
+            post_only: ask.post_only,
+            ..blank
+        },
+    }
+}
+
+/// What matching reads of one side, once every reference has been looked up.
+fn part(engine: &mut Engine, account: Handle, state: &OrderState) -> Result<Part, SnapshotError> {
+    let (instrument, leaves) = (state.instrument, state.leaves);
+    match &state.part {
         PartState::Bid(bid) => {
             let class_count = engine.book(instrument).classes.iter().count();
             require(usize::from(bid.class) < class_count, "a bid's class")?;
@@ -290,12 +329,7 @@ fn part(
             }
             Ok(Part::Bid(Bid {
                 session,
-                units_max: bid.units_max,
-                eligibility: engine.book(instrument).classes.get(bid.class).eligibility,
                 class: bid.class,
-                latency_value: bid.latency_value,
-                reserved_per_job: bid.reserved_per_job,
-                special: bid.special,
             }))
         }
         PartState::Ask(ask) => {
@@ -316,11 +350,7 @@ fn part(
                 band: island.band,
             };
             let cell = engine.book_mut(instrument).cells.find_or_new(place);
-            Ok(Part::Ask(Ask {
-                island: handle,
-                cell,
-                post_only: ask.post_only,
-            }))
+            Ok(Part::Ask(Ask { island: handle, cell }))
         }
     }
 }
@@ -334,12 +364,13 @@ fn rest_orders(engine: &mut Engine) -> Result<(), SnapshotError> {
             engine.orders[order].priority < engine.next_priority,
             "an order's priority",
         )?;
-        match &engine.orders[order].part {
+        match engine.orders[order].part() {
             Part::Bid(_) => engine.link_bid(order),
             Part::Ask(_) => engine.rest_ask(order, Priority::Kept),
         }
     }
-    engine.depth.forget();
+    // A restored book was published by the engine that was saved.
+    engine.depth.clear();
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::book::Trading;
 use crate::client_ids::{Ended, Record};
 use crate::engine::Engine;
 use crate::leases::Run;
-use crate::order::{Order, Part};
+use crate::order::Part;
 use crate::risk::Account;
 use crate::roster::Island;
 use crate::snapshot::state::{
@@ -59,7 +59,7 @@ pub(super) fn state(engine: &Engine) -> State {
             .orders
             .in_order()
             .into_iter()
-            .map(|order| order_state(engine, &engine.orders[order]))
+            .map(|order| order_state(engine, order))
             .collect(),
         leases: engine
             .leases
@@ -125,31 +125,32 @@ fn island_state(engine: &Engine, island: &Island) -> IslandState {
     }
 }
 
-fn order_state(engine: &Engine, order: &Order) -> OrderState {
+fn order_state(engine: &Engine, handle: Handle) -> OrderState {
+    let (order, terms) = (&engine.orders[handle], engine.orders.terms(handle));
     OrderState {
         id: order.id,
         account: engine.accounts.get(order.account).id,
-        client_order_id: order.client_order_id,
+        client_order_id: engine.client_order_id(handle),
         instrument: order.instrument,
-        price: order.price,
-        jobs: order.jobs,
-        filled: order.filled,
+        price: order.price(),
+        jobs: terms.jobs,
+        filled: terms.filled,
         leaves: order.leaves,
-        time_in_force: order.time_in_force,
+        time_in_force: terms.time_in_force,
         self_trade: order.self_trade,
         priority: order.priority,
-        part: match &order.part {
+        part: match order.part() {
             Part::Bid(bid) => PartState::Bid(BidState {
                 session: engine.roster.sessions[bid.session].id,
-                units_max: bid.units_max,
+                units_max: terms.units_max,
                 class: bid.class,
-                latency_value: bid.latency_value,
-                reserved_per_job: bid.reserved_per_job,
-                special: bid.special.clone(),
+                latency_value: terms.latency_value,
+                reserved_per_job: terms.reserved_per_job,
+                special: terms.special.clone(),
             }),
             Part::Ask(ask) => PartState::Ask(AskState {
                 island: engine.roster.islands[ask.island].id,
-                post_only: ask.post_only,
+                post_only: terms.post_only,
             }),
         },
     }
