@@ -106,6 +106,12 @@ impl RegionSet {
         self.0 & (1 << region.0) != 0
     }
 
+    /// The set as bits: that of a region's index is its own.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether no region is in the set.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -206,6 +212,13 @@ impl RegionTable {
         (0..64u8).map(Region).take(self.codes.len())
     }
 
+    /// Whether this table has every region of the set.
+    #[must_use]
+    pub fn has_all(&self, regions: RegionSet) -> bool {
+        let count = u32::try_from(self.codes.len()).unwrap_or(u32::MAX);
+        regions.bits().checked_shr(count).unwrap_or(0) == 0
+    }
+
     /// The round trip between two regions, or `None` if this table lacks one of them.
     #[must_use]
     pub fn round_trip(&self, a: Region, b: Region) -> Option<RoundTrip> {
@@ -261,6 +274,8 @@ mod tests {
             [eu]
         );
         assert_eq!(table.within(eu, RoundTrip::from_millis(90)), table.all());
+        assert!(table.has_all(table.all()) && table.has_all(RegionSet::EMPTY));
+        assert!(!table.has_all(table.all().with(Region::new(2).unwrap())));
     }
 
     #[test]

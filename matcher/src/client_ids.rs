@@ -136,26 +136,20 @@ impl Fingerprint {
             min_tier,
             min_band,
         } = bid.eligibility;
+        let kinds = [
+            small(u8::from(home)),
+            widen(min_tier.index()),
+            widen(min_band.index()),
+            time_in_force(bid.time_in_force),
+            self_trade(bid.self_trade),
+        ];
         let mut fingerprint = Self(1)
-            .with(u64::from(bid.instrument.get()))
-            .with(limit)
-            .with(u64::from(bid.jobs.get()))
-            .with(bid.units_max.get())
-            .with(u64::from(u8::from(home)))
-            .with(
-                regions
-                    .iter()
-                    .fold(0, |bits, region| bits | 1 << u8::from(region)),
-            )
-            .with(widen(min_tier.index()))
-            .with(widen(min_band.index()))
-            .with(u64::from(bid.latency_value.get()))
-            .with(time_in_force(bid.time_in_force))
-            .with(self_trade(bid.self_trade))
-            .with(u64::from(bid.jobs_min.get()))
-            .with(bid.payload.get());
+            .with(pair(bid.instrument.get(), bid.jobs.get()), limit)
+            .with(bid.units_max.get(), regions.bits())
+            .with(packed(kinds), bid.payload.get())
+            .with(pair(bid.latency_value.get(), bid.jobs_min.get()), 0);
         for island in bid.excluded.iter() {
-            fingerprint = fingerprint.with(island.get());
+            fingerprint = fingerprint.with(island.get(), 0);
         }
         fingerprint
     }
@@ -166,20 +160,45 @@ impl Fingerprint {
             PostOnly::No => 0,
             PostOnly::Yes => 1,
         };
+        let kinds = [
+            time_in_force(ask.time_in_force),
+            post_only,
+            self_trade(ask.self_trade),
+            0,
+            0,
+        ];
         Self(2)
-            .with(ask.island.get())
-            .with(u64::from(ask.instrument.get()))
-            .with(ask.price.get())
-            .with(u64::from(ask.jobs.get()))
-            .with(time_in_force(ask.time_in_force))
-            .with(post_only)
-            .with(self_trade(ask.self_trade))
+            .with(pair(ask.instrument.get(), ask.jobs.get()), ask.price.get())
+            .with(ask.island.get(), packed(kinds))
     }
 
-    fn with(self, word: u64) -> Self {
-        let mixed = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self(mixed ^ (mixed >> 29))
+    /// Mixes two words in: both halves of their product, so that each bit reaches all.
+    #[inline]
+    fn with(self, a: u64, b: u64) -> Self {
+        let a = u128::from(a ^ self.0.rotate_left(31) ^ 0x9E37_79B9_7F4A_7C15);
+        let b = u128::from(b ^ 0xD1B5_4A32_D192_ED03);
+        let product = a.wrapping_mul(b);
+        let folded = (product ^ (product >> 64)) & u128::from(u64::MAX);
+        let folded = u64::try_from(folded).expect("masked to 64 bits");
+        Self(folded.wrapping_add(self.0))
     }
+}
+
+/// Two counts in one word.
+#[inline]
+fn pair(a: u32, b: u32) -> u64 {
+    u64::from(a) << 32 | u64::from(b)
+}
+
+/// Numbers below 64 in one word.
+#[inline]
+fn packed(kinds: [u64; 5]) -> u64 {
+    kinds.into_iter().fold(0, |word, kind| word << 6 | kind)
+}
+
+#[inline]
+fn small(number: u8) -> u64 {
+    u64::from(number)
 }
 
 fn widen(index: usize) -> u64 {

@@ -22,17 +22,20 @@ const FIRST_BITS: u32 = 1;
 
 impl Tag {
     /// Of a number that counts up. Eight neighbours share a cache line: what is placed together is found together.
+    #[inline(always)]
     pub(crate) fn of_sequence(number: u64) -> Self {
         let line = Self::of_number(number >> 3).0;
         Self((line & !7) | low_half(number & 7))
     }
 
     /// Of any number.
+    #[inline(always)]
     pub(crate) fn of_number(number: u64) -> Self {
         Self(high_half(number.wrapping_mul(GOLDEN)))
     }
 
     /// Of a name that is long, within the numbers of a smaller space.
+    #[inline(always)]
     pub(crate) fn of_pair(space: u64, name: u128) -> Self {
         let (low, high) = (low_word(name), low_word(name >> 64));
         let mixed = (low ^ space.rotate_left(32)).wrapping_mul(GOLDEN);
@@ -64,7 +67,7 @@ pub(crate) struct Index {
 
 impl Index {
     /// The handle under a tag that `is_meant` recognises.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, tag: Tag, is_meant: impl Fn(Handle) -> bool) -> Option<Handle> {
         if self.slots.is_empty() {
             return None;
@@ -82,7 +85,7 @@ impl Index {
     }
 
     /// Puts in a handle that is not there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, tag: Tag, handle: Handle) {
         // Three quarters full at most: a search looks at a line or two.
         if self.count * 4 >= self.slots.len() * 3 {
@@ -96,7 +99,7 @@ impl Index {
     }
 
     /// Takes out a handle that is there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, tag: Tag, handle: Handle) {
         let mask = self.slots.len() - 1;
         let mut hole = self.home(tag) & mask;
@@ -126,14 +129,14 @@ impl Index {
     }
 
     /// Where the search for a tag begins: a line by its high bits, a place in the line by its low ones.
-    #[inline]
+    #[inline(always)]
     fn home(&self, tag: Tag) -> usize {
         let line = usize::try_from(tag.0 >> self.shift).expect("32 bits fit a usize");
         let place = usize::try_from(tag.0 & 7).expect("32 bits fit a usize");
         line * LINE + place
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, slot: Slot) {
         let mask = self.slots.len() - 1;
         let mut place = self.home(slot.tag);
@@ -160,14 +163,17 @@ impl Index {
     }
 }
 
+#[inline(always)]
 fn high_half(number: u64) -> u32 {
     low_half(number >> 32)
 }
 
+#[inline(always)]
 fn low_half(number: u64) -> u32 {
     u32::try_from(number & u64::from(u32::MAX)).expect("32 bits are left")
 }
 
+#[inline(always)]
 fn low_word(number: u128) -> u64 {
     u64::try_from(number & u128::from(u64::MAX)).expect("64 bits are left")
 }

@@ -8,7 +8,7 @@ use domain::{
 };
 use matcher::{
     Amend, BidLimit, Cancel, Command, Engine, Event, Fund, JoinIsland, Limits, ListInstrument, PlaceAsk,
-    PlaceBid, PostOnly, SetTier, Stamped, Traded,
+    PlaceBid, PostOnly, RejectReason, SetTier, Stamped,
 };
 
 use crate::book_replay::flow::{Action, Operation};
@@ -33,8 +33,17 @@ pub(super) struct Market {
     first_order: u64,
     flow_ids: Vec<u64>,
     events: Vec<Event>,
-    trades: u64,
-    hash: u64,
+    trades: Vec<Trade>,
+    refused: Option<(Sequence, RejectReason)>,
+}
+
+/// What one trade adds to the hash.
+#[derive(Clone, Copy, Debug)]
+struct Trade {
+    maker: OrderId,
+    taker: OrderId,
+    price: Price,
+    jobs: Jobs,
 }
 
 impl Market {
@@ -49,20 +58,26 @@ impl Market {
             first_order: 0,
             flow_ids: Vec::new(),
             events: Vec::new(),
-            trades: 0,
-            hash: 0,
+            trades: Vec::new(),
+            refused: None,
         };
         market.set_up();
         market.first_order = market.next_sequence.get();
         market
     }
 
-    pub(super) fn trades(&self) -> u64 {
-        self.trades
+    pub(super) fn trades(&self) -> usize {
+        self.trades.len()
     }
 
     pub(super) fn hash(&self) -> u64 {
-        self.hash
+        self.trades.iter().fold(0, |hash: u64, trade| {
+            let mixed = self.flow_id(trade.maker).wrapping_mul(31)
+                ^ self.flow_id(trade.taker).wrapping_mul(7)
+                ^ (trade.price.ticks() << 40)
+                ^ (u64::from(trade.jobs.get()) << 20);
+            (hash.rotate_left(5) ^ mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
     }
 
     /// Orders of the flow that rest.
@@ -79,26 +94,43 @@ impl Market {
             .collect()
     }
 
-    /// Applies one command and follows its trades.
-    pub(super) fn apply(&mut self, stamped: &Stamped) -> anyhow::Result<()> {
+    /// Applies one command and notes its trades.
+    #[inline]
+    pub(super) fn apply(&mut self, stamped: &Stamped) {
         self.events.clear();
         self.engine.apply(stamped, &mut self.events);
         for event in &self.events {
             if let Event::Traded(trade) = event {
-                let maker_and_taker = match trade.bid_liquidity {
+                let (maker, taker) = match trade.bid_liquidity {
                     Liquidity::Taker => (trade.ask, trade.bid),
                     Liquidity::Maker => (trade.bid, trade.ask),
                 };
-                let (maker, taker) = maker_and_taker;
-                let mixed = mix(self.flow_id(maker), self.flow_id(taker), trade);
-                self.hash = (self.hash.rotate_left(5) ^ mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                self.trades += 1;
+                self.trades.push(Trade {
+                    maker,
+                    taker,
+                    price: trade.price,
+                    jobs: trade.jobs,
+                });
             }
             if let Event::Rejected(rejected) = event {
-                anyhow::bail!("command {} was refused: {:?}", stamped.sequence, rejected.reason);
+                self.refused = Some((stamped.sequence, rejected.reason));
             }
         }
+    }
+
+    /// Refuses to report a run in which the engine refused something.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if let Some((sequence, reason)) = self.refused {
+            anyhow::bail!("command {sequence} was refused: {reason:?}");
+        }
         Ok(())
+    }
+
+    /// Sets aside what the run writes itself, so that it takes no memory within the time.
+    pub(super) fn make_room(&mut self, operations: usize) {
+        self.trades.reserve(operations);
+        self.flow_ids.reserve(operations);
+        self.orders.reserve(operations);
     }
 
     fn flow_id(&self, order: OrderId) -> u64 {
@@ -199,7 +231,8 @@ impl Market {
 
     fn set(&mut self, command: Command) {
         let stamped = self.stamp(command);
-        self.apply(&stamped).expect("the set-up is legal");
+        self.apply(&stamped);
+        self.check().expect("the set-up is legal");
     }
 
     fn set_up(&mut self) {
@@ -249,14 +282,6 @@ impl Market {
             }));
         }
     }
-}
-
-/// What one trade adds to the hash.
-fn mix(maker: u64, taker: u64, trade: &Traded) -> u64 {
-    maker.wrapping_mul(31)
-        ^ taker.wrapping_mul(7)
-        ^ (trade.price.ticks() << 40)
-        ^ (u64::from(trade.jobs.get()) << 20)
 }
 
 fn region() -> Region {

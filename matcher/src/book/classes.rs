@@ -4,11 +4,11 @@
 //! a bid rests in it, and as long as it can afterwards: a new class takes an unused number first, and only then the
 //! lowest one in which nothing rests. So 256 numbers bound what is resting, not what was ever asked for.
 
-use std::collections::BTreeMap;
-
 use domain::{Eligibility, Price, Side};
 
+use crate::book::arena::Handle;
 use crate::book::ladder::Ladder;
+use crate::index::{Index, Tag};
 
 /// The bids of one class.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum Room {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Classes {
     classes: Vec<Class>,
-    numbers: BTreeMap<Eligibility, u16>,
+    numbers: Index,
     tops: Vec<BestBid>,
 }
 
@@ -64,8 +64,8 @@ impl Classes {
 
     /// Which number the bids of `eligibility` would rest under, or `None` when `count_max` classes are resting.
     pub(crate) fn room_for(&self, eligibility: &Eligibility, count_max: u16) -> Option<Room> {
-        if let Some(class) = self.numbers.get(eligibility) {
-            return Some(Room::Known(*class));
+        if let Some(class) = self.find(eligibility) {
+            return Some(Room::Known(class));
         }
         let count = u16::try_from(self.classes.len()).expect("classes are bounded by a u16");
         if count < count_max {
@@ -82,14 +82,23 @@ impl Classes {
             eligibility,
             ladder: Ladder::new(Side::Bid),
         };
+        let handle = Handle::at(usize::from(class));
         match self.classes.get_mut(usize::from(class)) {
             Some(former) => {
-                self.numbers.remove(&former.eligibility);
+                self.numbers.remove(tag(&former.eligibility), handle);
                 *former = definition;
             }
             None => self.classes.push(definition),
         }
-        self.numbers.insert(eligibility, class);
+        self.numbers.insert(tag(&eligibility), handle);
+    }
+
+    /// The number of a class.
+    #[inline]
+    fn find(&self, eligibility: &Eligibility) -> Option<u16> {
+        let is_meant = |handle: Handle| self.classes[handle.position()].eligibility == *eligibility;
+        let handle = self.numbers.find(tag(eligibility), is_meant)?;
+        Some(u16::try_from(handle.position()).expect("classes are bounded by a u16"))
     }
 
     /// Brings the array of best prices up to date after a level of the class came or went.
@@ -115,4 +124,18 @@ impl Classes {
             (Err(_), None) => {}
         }
     }
+}
+
+#[inline]
+fn tag(eligibility: &Eligibility) -> Tag {
+    let Eligibility {
+        home,
+        regions,
+        min_tier,
+        min_band,
+    } = eligibility;
+    let floor = min_tier.index() << 2 | min_band.index();
+    let space = home.index() << 8 | floor;
+    let space = u64::try_from(space).expect("an index fits 64 bits");
+    Tag::of_pair(space, u128::from(regions.bits()))
 }

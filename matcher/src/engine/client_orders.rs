@@ -1,6 +1,6 @@
 //! New orders against what their owner has already: repeats, duplicates and bounds.
 
-use domain::{AccountId, ClientOrderId, OrderId, TimeInForce};
+use domain::{ClientOrderId, OrderId, TimeInForce};
 
 use crate::book::arena::Handle;
 use crate::client_ids::{Fingerprint, Record, Remembered};
@@ -15,7 +15,17 @@ pub(super) struct Key {
     pub(super) fingerprint: Fingerprint,
 }
 
+/// Who places an order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    /// None for an account that the engine has never heard of.
+    pub(super) account: Option<Handle>,
+    /// The record of the name that he gives it, if it is remembered.
+    known: Option<Handle>,
+}
+
 /// Whether an order could rest.
+#[inline]
 pub(super) fn may_rest(time_in_force: TimeInForce) -> bool {
     match time_in_force {
         TimeInForce::Ioc | TimeInForce::Fok => false,
@@ -24,22 +34,27 @@ pub(super) fn may_rest(time_in_force: TimeInForce) -> bool {
 }
 
 impl Engine {
+    /// Who places an order, as far as the engine knows him and the name that he gives it.
+    #[inline]
+    pub(super) fn owner(&self, account: Option<Handle>, client_order_id: ClientOrderId) -> Owner {
+        let known = account.and_then(|account| self.client_ids.find(account, client_order_id));
+        Owner { account, known }
+    }
+
     /// Answers an order that repeats a remembered one. A repeat is no refusal, so it is looked for before all
     /// checks: the session or the deadline of the first may be gone by now.
-    pub(super) fn answer_repeat(&self, account: AccountId, key: Key, events: &mut Vec<Event>) -> bool {
-        let first = self
-            .accounts
-            .find(account)
-            .and_then(|account| self.client_ids.find(account, key.client_order_id))
-            .map(|record| self.client_ids.get(record).remembered)
-            .filter(|first| first.fingerprint == key.fingerprint);
-        let Some(first) = first else {
+    #[inline]
+    pub(super) fn answer_repeat(&self, owner: Owner, key: Key, events: &mut Vec<Event>) -> bool {
+        let Some(record) = owner.known.map(|record| self.client_ids.get(record)) else {
             return false;
         };
+        if record.remembered.fingerprint != key.fingerprint {
+            return false;
+        }
         events.push(Event::Repeated {
-            account,
+            account: self.accounts.get(record.account).id,
             client_order_id: key.client_order_id,
-            order: first.order,
+            order: record.remembered.order,
         });
         true
     }
@@ -54,20 +69,12 @@ impl Engine {
     }
 
     /// Refuses a name that another order has, and orders or names beyond the bounds.
-    pub(super) fn check_owner(
-        &self,
-        account: Option<Handle>,
-        client_order_id: ClientOrderId,
-        time_in_force: TimeInForce,
-    ) -> Result<(), Refusal> {
-        let Some(handle) = account else {
+    #[inline]
+    pub(super) fn check_owner(&self, owner: Owner, time_in_force: TimeInForce) -> Result<(), Refusal> {
+        let Some(account) = owner.account.map(|account| self.accounts.get(account)) else {
             return Ok(());
         };
-        require(
-            self.client_ids.find(handle, client_order_id).is_none(),
-            RejectReason::DuplicateClientOrderId,
-        )?;
-        let account = self.accounts.get(handle);
+        require(owner.known.is_none(), RejectReason::DuplicateClientOrderId)?;
         let has_room = !may_rest(time_in_force) || account.order_count < self.limits.orders_per_account_max;
         require(
             has_room && account.client_id_count < self.limits.client_ids_per_account_max,

@@ -8,7 +8,7 @@ use crate::book::cells::Place;
 use crate::client_ids::Fingerprint;
 use crate::crossing::AskTaker;
 use crate::engine::Engine;
-use crate::engine::client_orders::{Key, may_rest};
+use crate::engine::client_orders::{Key, Owner, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::{Priority, cell_key};
 use crate::engine::trading::Fate;
@@ -28,13 +28,13 @@ impl Engine {
             client_order_id: ask.client_order_id,
             fingerprint: Fingerprint::of_ask(ask),
         };
-        if let Some(island) = self.roster.find_island(ask.island) {
-            let owner = self.accounts.get(self.roster.islands[island].owner).id;
-            if self.answer_repeat(owner, key, events) {
-                return Ok(());
-            }
+        let island = self.roster.find_island(ask.island);
+        let account = island.map(|island| self.roster.islands[island].owner);
+        let owner = self.owner(account, ask.client_order_id);
+        if self.answer_repeat(owner, key, events) {
+            return Ok(());
         }
-        let terms = self.check_ask(ask)?;
+        let terms = self.check_ask(ask, island, owner)?;
         let owner = self.roster.islands[terms.island].owner;
         let id = OrderId::of_sequence(self.sequence);
         let record = self.remember(owner, key, id);
@@ -85,20 +85,21 @@ impl Engine {
     }
 
     /// Checks an ask in the order of [`RejectReason`].
-    fn check_ask(&mut self, ask: &PlaceAsk) -> Result<Terms, Refusal> {
+    #[inline]
+    fn check_ask(&mut self, ask: &PlaceAsk, island: Option<Handle>, owner: Owner) -> Result<Terms, Refusal> {
         let book = self
             .find_book(ask.instrument)
             .ok_or(RejectReason::UnknownInstrument)?;
-        let session = self
-            .roster
-            .find_session(ask.session)
-            .ok_or(RejectReason::UnknownSession)?;
-        let handle = self
-            .roster
-            .find_island(ask.island)
-            .ok_or(RejectReason::UnknownIsland)?;
+        let is_own = island.is_some_and(|island| {
+            self.roster.sessions[self.roster.islands[island].session].id == ask.session
+        });
+        let Some(handle) = island.filter(|_| is_own) else {
+            return Err(match self.roster.find_session(ask.session) {
+                None => RejectReason::UnknownSession.into(),
+                Some(_) => RejectReason::UnknownIsland.into(),
+            });
+        };
         let island = &self.roster.islands[handle];
-        require(island.session == session, RejectReason::UnknownIsland)?;
         let tier = island
             .tiers
             .get(ask.instrument)
@@ -114,7 +115,7 @@ impl Engine {
         };
         require(makes_sense, RejectReason::InvalidTimeInForce)?;
         self.check_deadline(ask.time_in_force)?;
-        self.check_owner(Some(island.owner), ask.client_order_id, ask.time_in_force)?;
+        self.check_owner(owner, ask.time_in_force)?;
         require(
             book.price_band.is_none_or(|band| ask.price >= band.lowest()),
             RejectReason::OutsidePriceBand,

@@ -1,8 +1,8 @@
 //! Entering a bid.
 
 use domain::{
-    Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, PriceBand, TimeInForce, UNITS_MAX, Units,
-    fee_on,
+    Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, PriceBand, SessionId, TimeInForce, UNITS_MAX,
+    Units, fee_on,
 };
 
 use crate::book::Trading;
@@ -10,7 +10,7 @@ use crate::book::arena::Handle;
 use crate::client_ids::Fingerprint;
 use crate::crossing::{BidTaker, Plan, Wish};
 use crate::engine::Engine;
-use crate::engine::client_orders::{Key, may_rest};
+use crate::engine::client_orders::{Key, Owner, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::trading::Fate;
 use crate::order::{self, Bid, Entry, Part, Special};
@@ -32,7 +32,8 @@ impl Engine {
             client_order_id: bid.client_order_id,
             fingerprint: Fingerprint::of_bid(bid),
         };
-        if self.answer_repeat(bid.account, key, events) {
+        let owner = self.owner(self.accounts.find(bid.account), bid.client_order_id);
+        if self.answer_repeat(owner, key, events) {
             return Ok(());
         }
         let special = (!bid.excluded.is_empty()).then(|| {
@@ -43,12 +44,12 @@ impl Engine {
         });
         let wish = Wish {
             instrument: bid.instrument,
-            account: self.accounts.find(bid.account),
+            account: owner.account,
             eligibility: &bid.eligibility,
             special: special.as_deref(),
             self_trade: bid.self_trade,
         };
-        let terms = self.check_bid(bid, &wish)?;
+        let terms = self.check_bid(bid, owner, &wish)?;
         let taker = BidTaker {
             wish,
             limit: terms.limit,
@@ -99,13 +100,13 @@ impl Engine {
     }
 
     /// Checks a bid in the order of [`RejectReason`], all but whether it fills or kills.
-    fn check_bid(&self, bid: &PlaceBid, wish: &Wish<'_>) -> Result<Terms, Refusal> {
+    #[inline]
+    fn check_bid(&self, bid: &PlaceBid, owner: Owner, wish: &Wish<'_>) -> Result<Terms, Refusal> {
         let book = self
             .find_book(bid.instrument)
             .ok_or(RejectReason::UnknownInstrument)?;
         let session = self
-            .roster
-            .find_session(bid.session)
+            .session_of(owner.account, bid.session)
             .ok_or(RejectReason::UnknownSession)?;
         self.check_eligibility(&bid.eligibility)?;
         require(
@@ -119,7 +120,7 @@ impl Engine {
             RejectReason::InvalidTimeInForce,
         )?;
         self.check_deadline(bid.time_in_force)?;
-        self.check_owner(wish.account, bid.client_order_id, bid.time_in_force)?;
+        self.check_owner(owner, bid.time_in_force)?;
         require(
             !may_rest(bid.time_in_force) || self.room_for(bid.instrument, &bid.eligibility).is_some(),
             RejectReason::TooManyClasses,
@@ -134,8 +135,10 @@ impl Engine {
         let reserved = reserved_per_job
             .times(bid.jobs.get())
             .ok_or(RejectReason::Overflow)?;
-        let available = self.buying_power(bid.account).available;
-        let account = match wish.account {
+        let available = owner.account.map_or(Credits::ZERO, |account| {
+            self.accounts.get(account).power.available
+        });
+        let account = match owner.account {
             Some(account) if reserved <= available => account,
             Some(_) | None => {
                 let shortfall = reserved
@@ -153,11 +156,21 @@ impl Engine {
         })
     }
 
+    /// An open session. Most bids come through the one that their account used last.
+    #[inline]
+    fn session_of(&self, account: Option<Handle>, id: SessionId) -> Option<Handle> {
+        let latest = account.and_then(|account| self.accounts.get(account).session);
+        latest
+            .filter(|session| self.roster.sessions[*session].id == id)
+            .or_else(|| self.roster.find_session(id))
+    }
+
+    #[inline]
     fn check_eligibility(&self, eligibility: &Eligibility) -> Result<(), Refusal> {
-        let known = self.regions.as_ref().is_some_and(|table| {
-            let is_known = |region| table.code(region).is_some();
-            is_known(eligibility.home) && eligibility.regions.iter().all(is_known)
-        });
+        let known = self
+            .regions
+            .as_ref()
+            .is_some_and(|table| table.has_all(eligibility.regions.with(eligibility.home)));
         require(known, RejectReason::UnknownRegion)?;
         require(!eligibility.regions.is_empty(), RejectReason::NoRegion)
     }

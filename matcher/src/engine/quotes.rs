@@ -9,7 +9,7 @@ use domain::{Eligibility, Price};
 
 use crate::Alternative;
 use crate::book::arena::Handle;
-use crate::book::cells::{Cell, Place};
+use crate::book::cells::{Cell, Place, Top};
 use crate::book::ladder::Ladder;
 use crate::book::queue::Chain;
 use crate::crossing::Wish;
@@ -18,9 +18,20 @@ use crate::engine::resting::cell_key;
 
 impl Engine {
     /// Whether somebody quotes whom the bid would take.
+    #[inline]
     pub(super) fn is_servable(&self, wish: &Wish<'_>) -> bool {
-        self.book(wish.instrument)
-            .cells
+        let cells = &self.book(wish.instrument).cells;
+        // Nearly always a best ask will do, and nothing else needs to be looked at.
+        let will_do = |top: &Top| {
+            let best = cells.cell(top.cell).displayed.best();
+            let head = best.and_then(|best| self.levels[best.level].queue.head());
+            top.place.is_covered_by(wish.eligibility)
+                && head.is_some_and(|ask| self.admits(wish, &self.orders[ask]))
+        };
+        if cells.tops().iter().any(will_do) {
+            return true;
+        }
+        cells
             .iter()
             .any(|cell| cell.place.is_covered_by(wish.eligibility) && self.quote_in(wish, cell).is_some())
     }
