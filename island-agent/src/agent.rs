@@ -27,7 +27,7 @@ use backoff::Backoff;
 use runs::{Done, Door, Runs};
 
 use crate::effect::{
-    Beat, Closing, Earning, Effect, Incoming, Input, Notice, Outgoing, Pay, Remedy, Stopped, Verdict,
+    Beat, Closing, Earning, Effect, Incoming, Input, Notice, Outgoing, Remedy, Stopped, Verdict,
 };
 use crate::limits::{
     HANDSHAKE_WITHIN, HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEATS_MISSED_MAX,
@@ -88,8 +88,10 @@ struct Session {
     opened_at: Timestamp,
     heartbeat: Duration,
     next_beat_at: Timestamp,
-    heard_at: Timestamp,
     beats: u64,
+    /// Beats of this side since anything was heard. Silence is counted in them and not in time, so that a machine
+    /// that was too busy, or asleep, listens before it gives up.
+    unanswered: u32,
 }
 
 /// A drain: first jobs run out, then they are cancelled, then the last reports are waited for.
@@ -166,7 +168,7 @@ impl Agent {
             Link::Opening { by } | Link::Proving { by } if *by <= now => {
                 self.abandon("the exchange did not open the session in time", now);
             }
-            Link::Open(session) if session.silent_at() <= now => {
+            Link::Open(session) if session.is_silent(now) => {
                 self.abandon("the exchange fell silent", now);
             }
             Link::BackingOff { .. }
@@ -185,7 +187,7 @@ impl Agent {
         let link = match &self.link {
             Link::BackingOff { until } => Some(*until),
             Link::Opening { by } | Link::Proving { by } => Some(*by),
-            Link::Open(session) => Some(session.next_beat_at.min(session.silent_at())),
+            Link::Open(session) => Some(session.next_beat_at),
             Link::Connecting | Link::Stopped => None,
         };
         let is_open = matches!(self.link, Link::Open(_));
@@ -298,7 +300,7 @@ impl Agent {
 
     fn received_in_session(&mut self, incoming: Incoming, now: Timestamp) {
         if let Link::Open(session) = &mut self.link {
-            session.heard_at = now;
+            session.unanswered = 0;
         }
         match incoming {
             Incoming::Challenge { .. } | Incoming::Welcome { .. } => {
@@ -479,7 +481,11 @@ impl Agent {
         };
         let session_id = session.id;
         if session.next_beat_at <= now {
+            let late = session.late(now);
             let nonce = session.beat(now);
+            if let Some(late) = late {
+                self.effects.push_back(Effect::Tell(Notice::BeatLate { late }));
+            }
             self.effects.push_back(Effect::Send(Outgoing::Heartbeat {
                 nonce,
                 kind: Beat::Call,
@@ -508,8 +514,7 @@ impl Agent {
         let is_over = match &self.link {
             Link::Stopped => return,
             Link::Open(_) => {
-                // Nobody reports on a canary.
-                let is_reported = self.unreported.values().all(|done| done.pay == Pay::Canary);
+                let is_reported = !self.unreported.values().any(Done::is_owed_a_report);
                 let reported = is_reported || drain.reports_by.is_some_and(|by| by <= now);
                 (is_idle && reported) || drain.stop_at <= now
             }
@@ -565,19 +570,25 @@ impl Session {
             opened_at: now,
             heartbeat,
             next_beat_at: now.after(heartbeat),
-            heard_at: now,
             beats: 0,
+            unanswered: 0,
         }
     }
 
-    /// When the exchange counts as gone.
-    fn silent_at(&self) -> Timestamp {
-        self.heard_at
-            .after(self.heartbeat.saturating_mul(HEARTBEATS_MISSED_MAX))
+    /// Whether the exchange counts as gone: a beat is due and the last ones went unanswered.
+    fn is_silent(&self, now: Timestamp) -> bool {
+        self.next_beat_at <= now && self.unanswered >= HEARTBEATS_MISSED_MAX
+    }
+
+    /// By how much a beat that is due is late, if that is a whole beat or more.
+    fn late(&self, now: Timestamp) -> Option<Duration> {
+        let late = now.since(self.next_beat_at);
+        (late >= self.heartbeat).then_some(late)
     }
 
     fn beat(&mut self, now: Timestamp) -> u64 {
         self.next_beat_at = now.after(self.heartbeat);
+        self.unanswered = self.unanswered.saturating_add(1);
         self.beats = self.beats.saturating_add(1);
         self.beats
     }

@@ -427,6 +427,11 @@ pub enum Notice {
         /// Jobs that were lost with it.
         jobs_lost: usize,
     },
+    /// A heartbeat of this side went out late: this machine was too busy, or asleep.
+    BeatLate {
+        /// By how much.
+        late: Duration,
+    },
     /// The exchange assigned a tier.
     TierAssigned {
         /// For this model.

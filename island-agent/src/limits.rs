@@ -10,7 +10,7 @@ pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(1);
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A session that lived this long was a good one: the next loss starts the back-off afresh.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// Heartbeats that may be missed before the session counts as lost.
+/// Heartbeats of this side that may go unanswered before the session counts as lost.
 pub const HEARTBEATS_MISSED_MAX: u32 = 3;
 /// The heartbeat when the exchange names none.
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(3);

@@ -1,7 +1,10 @@
 //! The jobs on this machine: what was assigned, what was emitted, what was signed, and what to say about it.
 //!
 //! Invariants:
-//! - a run holds a slot from its assignment until its runner has let go, whatever becomes of the session;
+//! - the machine never runs more than its slots: a run is on it from `StartRun` until its runner has let go,
+//!   whatever becomes of the session;
+//! - a lost session gives its slots back at once: what the next session assigns waits for the machine, not the
+//!   other way round;
 //! - every assignment is answered once, by `Acknowledge` or `Decline`; every acknowledged one ends with one
 //!   `Finished`, unless its session is lost;
 //! - what a receipt counts was sent as output before it, in order, and nothing is sent after a revoke.
@@ -36,7 +39,17 @@ pub(super) enum Door {
 pub(super) struct Done {
     pub(super) model: OfferedModel,
     pub(super) pay: Pay,
+    pub(super) claim: Claim,
     pub(super) body: ReceiptBody,
+}
+
+/// What a final receipt asks to be paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Something: the exchange reports what became of it.
+    Work,
+    /// Nothing: it ended before its first id, and the exchange settles that without a word.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -45,6 +58,8 @@ pub(super) struct Runs {
     slots: u32,
     next_run: u64,
     running: BTreeMap<RunId, Run>,
+    /// Taken, while orphans are still on the machine; in order of arrival.
+    waiting: VecDeque<(RunId, Box<Assignment>)>,
     ended: Ended,
 }
 
@@ -70,6 +85,8 @@ struct Run {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
+    /// It is not on the machine yet: an orphan has its place.
+    Waiting,
     /// The runner was asked.
     Starting,
     /// The runner took it, and so the exchange was told.
@@ -82,7 +99,25 @@ enum State {
     Orphaned,
 }
 
+impl Claim {
+    fn of(body: &ReceiptBody, reason: &FinishReason) -> Self {
+        match reason {
+            // Whoever read the prompt to its end is paid for reading it, even if the answer is empty.
+            FinishReason::Stop | FinishReason::Length => Self::Work,
+            FinishReason::Cancelled | FinishReason::Failed { .. } if body.output_tokens.get() > 0 => {
+                Self::Work
+            }
+            FinishReason::Cancelled | FinishReason::Failed { .. } => Self::Nothing,
+        }
+    }
+}
+
 impl Done {
+    /// Whether the exchange owes a report: nobody reports on a canary, nor on nothing.
+    pub(super) fn is_owed_a_report(&self) -> bool {
+        self.pay == Pay::Paid && self.claim == Claim::Work
+    }
+
     /// Whether a receipt that this Island signed is the one that ended this job, or a checkpoint of it.
     pub(super) fn covers(&self, body: &ReceiptBody) -> bool {
         match body.kind {
@@ -106,13 +141,24 @@ impl Runs {
             slots,
             next_run: 0,
             running: BTreeMap::new(),
+            waiting: VecDeque::new(),
             ended: Ended::default(),
         }
     }
 
-    /// Slots that are taken.
+    /// Slots that this session has taken.
     pub(super) fn busy(&self) -> u32 {
-        u32::try_from(self.running.len()).expect("runs are bounded by the slots, a u32")
+        self.count(|state| *state != State::Orphaned)
+    }
+
+    /// Places on the machine that are taken, by whichever session.
+    fn on_the_machine(&self) -> u32 {
+        self.count(|state| *state != State::Waiting)
+    }
+
+    fn count(&self, is_counted: impl Fn(&State) -> bool) -> u32 {
+        let runs = self.running.values().filter(|run| is_counted(&run.state));
+        u32::try_from(runs.count()).expect("runs are bounded by twice the slots, at most 2,048")
     }
 
     /// Whether anything runs that the session still waits for.
@@ -156,11 +202,31 @@ impl Runs {
                 max_tokens: assignment.max_tokens,
                 started_at: now,
                 meter: Meter::start(lease, epoch),
-                state: State::Starting,
+                state: State::Waiting,
                 is_settled: false,
             },
         );
-        effects(Effect::StartRun { run, assignment });
+        self.waiting.push_back((run, assignment));
+        self.start_waiting(effects);
+    }
+
+    /// Starts what waits, as far as the machine has room.
+    fn start_waiting(&mut self, effects: &mut impl FnMut(Effect)) {
+        while self.on_the_machine() < self.slots {
+            let Some((run, assignment)) = self.waiting.pop_front() else {
+                return;
+            };
+            if let Some(waiting) = self.running.get_mut(&run) {
+                waiting.state = State::Starting;
+                effects(Effect::StartRun { run, assignment });
+            }
+        }
+    }
+
+    /// Lets go of a run that never was on the machine.
+    fn forget_waiting(&mut self, id: RunId) {
+        self.running.remove(&id);
+        self.waiting.retain(|(run, _)| *run != id);
     }
 
     /// Why an assignment changes nothing, if it does not.
@@ -221,8 +287,9 @@ impl Runs {
         match run.state {
             State::Starting => decline(run.lease, run.epoch, reason, effects),
             State::Revoked => effects(Effect::Send(Outgoing::SlotFree { lease: run.lease })),
-            State::Running | State::Stopping(_) | State::Orphaned => {}
+            State::Waiting | State::Running | State::Stopping(_) | State::Orphaned => {}
         }
+        self.start_waiting(effects);
     }
 
     /// Sends what the runner emitted, a checkpoint at a time.
@@ -270,13 +337,25 @@ impl Runs {
         effects: &mut impl FnMut(Effect),
     ) -> Option<Done> {
         let run = self.running.remove(&id)?;
+        let done = self.conclude(run, reason, now, effects);
+        self.start_waiting(effects);
+        done
+    }
+
+    fn conclude(
+        &mut self,
+        run: Run,
+        reason: Option<FinishReason>,
+        now: Timestamp,
+        effects: &mut impl FnMut(Effect),
+    ) -> Option<Done> {
         let died = || FinishReason::Failed {
             message: "the runner died".to_owned(),
         };
         let revoked = run.state == State::Revoked;
         let reason = match run.state {
             State::Orphaned => return None,
-            State::Starting | State::Running => reason.unwrap_or_else(died),
+            State::Waiting | State::Starting | State::Running => reason.unwrap_or_else(died),
             State::Stopping(ref reason) => reason.clone(),
             State::Revoked => FinishReason::Cancelled,
         };
@@ -286,6 +365,7 @@ impl Runs {
             body: Box::new(body),
             reason: reason.clone(),
         }));
+        let claim = Claim::of(&body, &reason);
         if revoked {
             effects(Effect::Send(Outgoing::SlotFree { lease: run.lease }));
         }
@@ -298,6 +378,7 @@ impl Runs {
         Some(Done {
             model: run.model,
             pay: run.pay,
+            claim,
             body,
         })
     }
@@ -316,9 +397,17 @@ impl Runs {
             let why = format!("the revoke of {lease} is for an earlier attempt");
             return effects(Effect::Tell(Notice::Ignored { why }));
         }
-        if run.state != State::Revoked {
-            run.state = State::Revoked;
-            effects(Effect::CancelRun { run: *id });
+        match run.state {
+            State::Waiting => {
+                let id = *id;
+                self.forget_waiting(id);
+                effects(Effect::Send(Outgoing::SlotFree { lease }));
+            }
+            State::Starting | State::Running | State::Stopping(_) => {
+                run.state = State::Revoked;
+                effects(Effect::CancelRun { run: *id });
+            }
+            State::Revoked | State::Orphaned => {}
         }
     }
 
@@ -330,26 +419,36 @@ impl Runs {
         Some(Done {
             model: run.model.clone(),
             pay: run.pay,
+            claim: Claim::Work,
             body: run.receipt(ReceiptKind::Checkpoint, run.started_at),
         })
     }
 
     /// Stops everything because the owner waits no longer.
     pub(super) fn cancel_all(&mut self, effects: &mut impl FnMut(Effect)) {
+        for (id, assignment) in std::mem::take(&mut self.waiting) {
+            self.running.remove(&id);
+            let reason = "this Island is draining".to_owned();
+            decline(assignment.lease, assignment.epoch, reason, effects);
+        }
         for (id, run) in &mut self.running {
             match run.state {
                 State::Starting | State::Running => {
                     run.state = State::Stopping(FinishReason::Cancelled);
                     effects(Effect::CancelRun { run: *id });
                 }
-                State::Stopping(_) | State::Revoked | State::Orphaned => {}
+                State::Waiting | State::Stopping(_) | State::Revoked | State::Orphaned => {}
             }
         }
     }
 
     /// The session is gone: everything is stopped, nobody is told. Returns how many jobs that lost.
     pub(super) fn orphan_all(&mut self, effects: &mut impl FnMut(Effect)) -> usize {
-        let mut lost = 0_usize;
+        let waiting = std::mem::take(&mut self.waiting);
+        for (id, _) in &waiting {
+            self.running.remove(id);
+        }
+        let mut lost = waiting.len();
         for (id, run) in &mut self.running {
             if run.state != State::Orphaned {
                 run.state = State::Orphaned;

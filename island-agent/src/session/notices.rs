@@ -5,9 +5,11 @@ use crate::runner::FinishReason;
 
 pub(super) fn log(notice: &Notice) {
     match notice {
-        Notice::Connecting | Notice::Welcomed { .. } | Notice::Lost { .. } | Notice::Draining { .. } => {
-            log_link(notice);
-        }
+        Notice::Connecting
+        | Notice::Welcomed { .. }
+        | Notice::Lost { .. }
+        | Notice::BeatLate { .. }
+        | Notice::Draining { .. } => log_link(notice),
         Notice::TierAssigned { .. }
         | Notice::AskRests { .. }
         | Notice::AskFilled { .. }
@@ -38,6 +40,13 @@ fn log_link(notice: &Notice) {
             jobs_lost,
         } => {
             tracing::warn!(%reason, ?retry_in, jobs_lost, "no session with the exchange; trying again");
+        }
+        Notice::BeatLate { late } => {
+            tracing::warn!(
+                ?late,
+                "this machine is too busy to say in time that it is there; the exchange takes an Island that misses \
+                 three heartbeats for lost"
+            );
         }
         Notice::Draining { running } => tracing::info!(running, "draining: no new jobs"),
         _ => {}
