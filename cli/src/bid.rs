@@ -68,7 +68,7 @@ pub(crate) enum TierArgument {
 }
 
 impl TierArgument {
-    const fn to_wire(self) -> wire::Tier {
+    pub(crate) const fn to_wire(self) -> wire::Tier {
         match self {
             Self::Phone => wire::Tier::Phone,
             Self::Laptop => wire::Tier::Laptop,

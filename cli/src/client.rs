@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use proto::exchange::v1::exchange_service_client::ExchangeServiceClient;
+use proto::exchange::v1::explain_service_client::ExplainServiceClient;
+use proto::exchange::v1::operator_service_client::OperatorServiceClient;
 use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
 use service::secret::Secret;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -41,6 +43,12 @@ pub(crate) struct Connection {
 
 /// The exchange's own service, with the key on every call.
 pub(crate) type Exchange = ExchangeServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// What explains orders, with the key on every call.
+pub(crate) type Explanations = ExplainServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// The operator's levers, with his token on every call.
+pub(crate) type Operator = OperatorServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Adds the key to every call.
 #[derive(Clone, Debug)]
@@ -87,14 +95,48 @@ impl Connection {
     /// # Errors
     /// When no exchange or key is known, or nobody answers.
     pub(crate) async fn exchange(&self) -> Result<Exchange> {
-        let known = self.state().map(|state| state.consumer.api_key);
-        let key =
-            self.api_key.clone().or(known).ok_or_else(|| {
-                anyhow!("no API key is known here; pass --api-key KEY or set ATOLL_API_KEY")
-            })?;
+        let bearer = Bearer::new(&self.key()?)?;
         Ok(ExchangeServiceClient::with_interceptor(
             self.channel().await?,
-            Bearer::new(&key)?,
+            bearer,
+        ))
+    }
+
+    fn key(&self) -> Result<Secret> {
+        let known = self.state().map(|state| state.consumer.api_key);
+        self.api_key
+            .clone()
+            .or(known)
+            .ok_or_else(|| anyhow!("no API key is known here; pass --api-key KEY or set ATOLL_API_KEY"))
+    }
+
+    /// Connects to the exchange's explanations with the key.
+    ///
+    /// # Errors
+    /// When no exchange or key is known, or nobody answers.
+    pub(crate) async fn explanations(&self) -> Result<Explanations> {
+        let bearer = Bearer::new(&self.key()?)?;
+        Ok(ExplainServiceClient::with_interceptor(
+            self.channel().await?,
+            bearer,
+        ))
+    }
+
+    /// Connects as the operator: with `--api-key` as his token, else with that of the `atoll up` on this machine.
+    ///
+    /// # Errors
+    /// When no exchange or token is known, or nobody answers.
+    pub(crate) async fn operator(&self) -> Result<Operator> {
+        let known = self.state().map(|state| state.operator_token);
+        let token = self
+            .api_key
+            .clone()
+            .or(known)
+            .ok_or_else(|| anyhow!("no operator's token is known here; pass it as --api-key TOKEN"))?;
+        let bearer = Bearer::new(&token)?;
+        Ok(OperatorServiceClient::with_interceptor(
+            self.channel().await?,
+            bearer,
         ))
     }
 

@@ -4,10 +4,13 @@ mod account;
 mod bid;
 mod client;
 mod depth;
+mod explain;
 mod island;
+mod operator;
 mod receipt;
 mod show;
 mod state;
+mod terms;
 mod up;
 
 use std::process::ExitCode;
@@ -37,6 +40,9 @@ enum Command {
     Bid(bid::Bid),
     /// Show the books of a model.
     Depth(depth::Depth),
+    /// Say why an order does not trade.
+    #[command(subcommand)]
+    Explain(explain::Explain),
     /// Show your jobs.
     Jobs,
     /// Show your live orders.
@@ -48,6 +54,9 @@ enum Command {
     /// Sell this machine's inference.
     #[command(subcommand)]
     Island(island::Island),
+    /// Halt, resume and bound the trading of a model.
+    #[command(subcommand)]
+    Operator(operator::Operator),
 }
 
 fn main() -> ExitCode {
@@ -75,10 +84,12 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Up(up) => up::run(up, connection).await,
         Command::Bid(bid) => bid::run(connection, bid).await,
         Command::Depth(depth) => depth::run(connection, depth).await,
+        Command::Explain(subject) => explain::run(connection, subject).await,
         Command::Jobs => account::jobs(connection).await,
         Command::Orders => account::orders(connection).await,
         Command::Balance => account::balance(connection).await,
         Command::Models => account::models(connection).await,
         Command::Island(island) => island::run(island).await,
+        Command::Operator(operator) => operator::run(connection, operator).await,
     }
 }

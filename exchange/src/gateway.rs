@@ -125,9 +125,14 @@ impl Gateway {
         self.0.started.as_micros().div_euclid(1_000_000)
     }
 
+    /// Whose key came with the request, whatever it may be used for.
+    async fn caller(&self, headers: &HeaderMap) -> Result<Identity, Refusal> {
+        Ok(self.keys.identify(bearer(headers)?).await?)
+    }
+
     /// Whose key came with the request, if it may be used for buying.
     async fn consumer(&self, headers: &HeaderMap) -> Result<Identity, Refusal> {
-        let caller = self.keys.identify(bearer(headers)?).await?;
+        let caller = self.caller(headers).await?;
         if !caller.scope.may_buy() {
             return Err(WRONG_KEY_SCOPE.because("this key is for enrolling Islands; use one that may buy"));
         }

@@ -1,5 +1,7 @@
 //! The exchange's gRPC service.
 
+mod explain;
+mod operator;
 mod queries;
 mod to_wire;
 

@@ -7,6 +7,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
+use proto::exchange::v1::explain_service_server::ExplainServiceServer;
+use proto::exchange::v1::operator_service_server::OperatorServiceServer;
 use service::grpc::{reflection_v1, reflection_v1alpha};
 use tonic::server::NamedService;
 use tonic_health::server::HealthReporter;
@@ -17,9 +19,11 @@ use crate::gateway::Gateway;
 use crate::market_data::MarketData;
 
 /// What reflection lists.
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 5] = [
     "atoll.agent.v1.AgentService",
     "atoll.exchange.v1.ExchangeService",
+    "atoll.exchange.v1.ExplainService",
+    "atoll.exchange.v1.OperatorService",
     "atoll.market_data.v1.MarketDataService",
 ];
 
@@ -36,6 +40,8 @@ pub(super) async fn router(
     let reflected = "could not describe the services";
     let router = gateway.router();
     let router = add(router, exchange);
+    let router = add(router, ExplainServiceServer::new(gateway.clone()));
+    let router = add(router, OperatorServiceServer::new(gateway.clone()));
     let router = add(router, market_data.service());
     let router = add(router, agents.service());
     let router = add(router, health_service);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod discovery;
+mod explain;
 mod jobs;
 mod restart;
 

@@ -1546,3 +1546,1104 @@ pub mod exchange_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Asks about an ask.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainAskRequest {
+    /// The buyer before whom it stands; by default one in the exchange's own region who takes anything.
+    #[prost(message, optional, tag = "3")]
+    pub buyer: ::core::option::Option<BidTerms>,
+    /// Which one.
+    #[prost(oneof = "explain_ask_request::Ask", tags = "1, 2")]
+    pub ask: ::core::option::Option<explain_ask_request::Ask>,
+}
+/// Nested message and enum types in `ExplainAskRequest`.
+pub mod explain_ask_request {
+    /// Which one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Ask {
+        /// One of the caller's that rests.
+        #[prost(string, tag = "1")]
+        OrderId(::prost::alloc::string::String),
+        /// One that is thought of: it would come after all others at its price.
+        #[prost(message, tag = "2")]
+        Imagined(super::CellPrice),
+    }
+}
+/// A price in a cell.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CellPrice {
+    /// Where; a band that is not given is that of a new Island.
+    #[prost(message, optional, tag = "1")]
+    pub cell: ::core::option::Option<super::super::types::v1::Cell>,
+    /// Nano-credits per 1,000 work units.
+    #[prost(uint64, tag = "2")]
+    pub price: u64,
+}
+/// How an ask stands before a buyer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainAskResponse {
+    /// The command after which this was true.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Where it stands, and its price.
+    #[prost(message, optional, tag = "2")]
+    pub ask: ::core::option::Option<CellPrice>,
+    /// How far from the buyer, in milliseconds of round trip.
+    #[prost(uint32, tag = "3")]
+    pub rtt_ms: u32,
+    /// What keeps it from him; with none, his bid would reach it after those ahead.
+    #[prost(enumeration = "Filter", repeated, tag = "4")]
+    pub filters: ::prost::alloc::vec::Vec<i32>,
+    /// Asks that a large bid of his would trade with before this one.
+    #[prost(uint32, tag = "5")]
+    pub asks_ahead: u32,
+    /// Jobs that those would take, at most 10,000.
+    #[prost(uint64, tag = "6")]
+    pub jobs_ahead: u64,
+    /// The lowest price at which he could trade now, if there is one.
+    #[prost(uint64, optional, tag = "7")]
+    pub best_price: ::core::option::Option<u64>,
+}
+/// Asks about a bid.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainBidRequest {
+    /// Which one.
+    #[prost(oneof = "explain_bid_request::Bid", tags = "1, 2")]
+    pub bid: ::core::option::Option<explain_bid_request::Bid>,
+}
+/// Nested message and enum types in `ExplainBidRequest`.
+pub mod explain_bid_request {
+    /// Which one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Bid {
+        /// One of the caller's that rests.
+        #[prost(string, tag = "1")]
+        OrderId(::prost::alloc::string::String),
+        /// One that is thought of.
+        #[prost(message, tag = "2")]
+        Imagined(super::ImaginedBid),
+    }
+}
+/// A bid that is thought of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImaginedBid {
+    /// What it would buy.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// On which terms; time in force and self-trade mode play no part.
+    #[prost(message, optional, tag = "2")]
+    pub terms: ::core::option::Option<BidTerms>,
+}
+/// How a bid stands.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainBidResponse {
+    /// The command after which this was true.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// What it buys.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// The most that it pays, if it says.
+    #[prost(uint64, optional, tag = "3")]
+    pub limit: ::core::option::Option<u64>,
+    /// Every cell that quotes.
+    #[prost(message, repeated, tag = "4")]
+    pub cells: ::prost::alloc::vec::Vec<CellStanding>,
+    /// The cell with the lowest quote that it could take, busy Islands' included.
+    #[prost(message, optional, tag = "5")]
+    pub best: ::core::option::Option<CellPrice>,
+    /// Resting bids that the Island of that quote would meet before this one, were its ask at this bid's limit.
+    #[prost(uint32, tag = "6")]
+    pub bids_ahead: u32,
+    /// Jobs that those want, at most 10,000.
+    #[prost(uint64, tag = "7")]
+    pub jobs_ahead: u64,
+    /// For a bid that nobody who quotes could fill: the nearest that quotes.
+    #[prost(message, optional, tag = "8")]
+    pub alternative: ::core::option::Option<CellPrice>,
+}
+/// How a cell stands before a bid.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CellStanding {
+    /// The cell.
+    #[prost(message, optional, tag = "1")]
+    pub cell: ::core::option::Option<super::super::types::v1::Cell>,
+    /// How far from the buyer, in milliseconds of round trip.
+    #[prost(uint32, tag = "2")]
+    pub rtt_ms: u32,
+    /// Its lowest price with a free slot.
+    #[prost(uint64, optional, tag = "3")]
+    pub free_price: ::core::option::Option<u64>,
+    /// Its lowest price of a busy Island.
+    #[prost(uint64, optional, tag = "4")]
+    pub busy_price: ::core::option::Option<u64>,
+    /// What keeps all of its asks from the bid; none if one could trade with it now.
+    #[prost(enumeration = "Filter", repeated, tag = "5")]
+    pub filters: ::prost::alloc::vec::Vec<i32>,
+}
+/// What keeps an ask from a buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Filter {
+    /// Not one.
+    Unspecified = 0,
+    /// The model is halted: nothing trades.
+    Halted = 1,
+    /// The region is not one of the buyer's.
+    Region = 2,
+    /// The tier is below the buyer's floor.
+    Tier = 3,
+    /// The karma is below the buyer's floor.
+    Karma = 4,
+    /// The buyer names the Island as one that may not fill the bid.
+    Excluded = 5,
+    /// Ask and bid have one owner.
+    SameOwner = 6,
+    /// The Island has no free slot.
+    Busy = 7,
+    /// It asks more than the buyer pays.
+    TooDear = 8,
+}
+impl Filter {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILTER_UNSPECIFIED",
+            Self::Halted => "FILTER_HALTED",
+            Self::Region => "FILTER_REGION",
+            Self::Tier => "FILTER_TIER",
+            Self::Karma => "FILTER_KARMA",
+            Self::Excluded => "FILTER_EXCLUDED",
+            Self::SameOwner => "FILTER_SAME_OWNER",
+            Self::Busy => "FILTER_BUSY",
+            Self::TooDear => "FILTER_TOO_DEAR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILTER_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILTER_HALTED" => Some(Self::Halted),
+            "FILTER_REGION" => Some(Self::Region),
+            "FILTER_TIER" => Some(Self::Tier),
+            "FILTER_KARMA" => Some(Self::Karma),
+            "FILTER_EXCLUDED" => Some(Self::Excluded),
+            "FILTER_SAME_OWNER" => Some(Self::SameOwner),
+            "FILTER_BUSY" => Some(Self::Busy),
+            "FILTER_TOO_DEAR" => Some(Self::TooDear),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod explain_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Explanations, each at one sequence. Callers prove themselves with `authorization: Bearer <API key>`.
+    #[derive(Debug, Clone)]
+    pub struct ExplainServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ExplainServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ExplainServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ExplainServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ExplainServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// How an ask stands before a buyer: one of the caller's that rests, or one that is thought of.
+        pub async fn explain_ask(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainAskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainAskResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.ExplainService/ExplainAsk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.ExplainService", "ExplainAsk"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// How a bid stands: one of the caller's that rests, or one that is thought of.
+        pub async fn explain_bid(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainBidRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainBidResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.ExplainService/ExplainBid",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.ExplainService", "ExplainBid"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod explain_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ExplainServiceServer.
+    #[async_trait]
+    pub trait ExplainService: std::marker::Send + std::marker::Sync + 'static {
+        /// How an ask stands before a buyer: one of the caller's that rests, or one that is thought of.
+        async fn explain_ask(
+            &self,
+            request: tonic::Request<super::ExplainAskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainAskResponse>,
+            tonic::Status,
+        >;
+        /// How a bid stands: one of the caller's that rests, or one that is thought of.
+        async fn explain_bid(
+            &self,
+            request: tonic::Request<super::ExplainBidRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainBidResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Explanations, each at one sequence. Callers prove themselves with `authorization: Bearer <API key>`.
+    #[derive(Debug)]
+    pub struct ExplainServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ExplainServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ExplainServiceServer<T>
+    where
+        T: ExplainService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/atoll.exchange.v1.ExplainService/ExplainAsk" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainAskSvc<T: ExplainService>(pub Arc<T>);
+                    impl<
+                        T: ExplainService,
+                    > tonic::server::UnaryService<super::ExplainAskRequest>
+                    for ExplainAskSvc<T> {
+                        type Response = super::ExplainAskResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainAskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExplainService>::explain_ask(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainAskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.ExplainService/ExplainBid" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainBidSvc<T: ExplainService>(pub Arc<T>);
+                    impl<
+                        T: ExplainService,
+                    > tonic::server::UnaryService<super::ExplainBidRequest>
+                    for ExplainBidSvc<T> {
+                        type Response = super::ExplainBidResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainBidRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExplainService>::explain_bid(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainBidSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ExplainServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "atoll.exchange.v1.ExplainService";
+    impl<T> tonic::server::NamedService for ExplainServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Names the model to halt.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HaltModelRequest {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+}
+/// It is halted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HaltModelResponse {
+    /// The command that did it.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// Names the model to resume.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeModelRequest {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+}
+/// It trades.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeModelResponse {
+    /// The command that did it.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Jobs that traded in the uncross.
+    #[prost(uint64, tag = "2")]
+    pub jobs: u64,
+}
+/// Names the model and its band.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPriceBandRequest {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The band; absent to lift it.
+    #[prost(message, optional, tag = "2")]
+    pub band: ::core::option::Option<PriceBand>,
+}
+/// Prices from and to, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PriceBand {
+    /// No ask below this, in nano-credits per 1,000 work units.
+    #[prost(uint64, tag = "1")]
+    pub lowest: u64,
+    /// No bid above this.
+    #[prost(uint64, tag = "2")]
+    pub highest: u64,
+}
+/// The band is in force.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPriceBandResponse {
+    /// The command that did it.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// Generated client implementations.
+pub mod operator_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What stops and bounds trading. Callers prove themselves with `authorization: Bearer <operator's token>`.
+    #[derive(Debug, Clone)]
+    pub struct OperatorServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl OperatorServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> OperatorServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> OperatorServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            OperatorServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Stops matching in a model: orders rest, nothing trades, jobs that run go on.
+        pub async fn halt_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HaltModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HaltModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OperatorService/HaltModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OperatorService", "HaltModel"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Resumes matching: what has come to overlap trades at once, highest limit first, at the asks' prices.
+        pub async fn resume_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OperatorService/ResumeModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OperatorService", "ResumeModel"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets or lifts the prices that a model may trade at: bids above and asks below are refused. Orders that rest stay.
+        pub async fn set_price_band(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPriceBandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPriceBandResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OperatorService/SetPriceBand",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OperatorService", "SetPriceBand"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod operator_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with OperatorServiceServer.
+    #[async_trait]
+    pub trait OperatorService: std::marker::Send + std::marker::Sync + 'static {
+        /// Stops matching in a model: orders rest, nothing trades, jobs that run go on.
+        async fn halt_model(
+            &self,
+            request: tonic::Request<super::HaltModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HaltModelResponse>,
+            tonic::Status,
+        >;
+        /// Resumes matching: what has come to overlap trades at once, highest limit first, at the asks' prices.
+        async fn resume_model(
+            &self,
+            request: tonic::Request<super::ResumeModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeModelResponse>,
+            tonic::Status,
+        >;
+        /// Sets or lifts the prices that a model may trade at: bids above and asks below are refused. Orders that rest stay.
+        async fn set_price_band(
+            &self,
+            request: tonic::Request<super::SetPriceBandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPriceBandResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What stops and bounds trading. Callers prove themselves with `authorization: Bearer <operator's token>`.
+    #[derive(Debug)]
+    pub struct OperatorServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> OperatorServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for OperatorServiceServer<T>
+    where
+        T: OperatorService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/atoll.exchange.v1.OperatorService/HaltModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct HaltModelSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::HaltModelRequest>
+                    for HaltModelSvc<T> {
+                        type Response = super::HaltModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HaltModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::halt_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HaltModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.OperatorService/ResumeModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeModelSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ResumeModelRequest>
+                    for ResumeModelSvc<T> {
+                        type Response = super::ResumeModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::resume_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.OperatorService/SetPriceBand" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPriceBandSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::SetPriceBandRequest>
+                    for SetPriceBandSvc<T> {
+                        type Response = super::SetPriceBandResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPriceBandRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::set_price_band(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPriceBandSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for OperatorServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "atoll.exchange.v1.OperatorService";
+    impl<T> tonic::server::NamedService for OperatorServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

@@ -1,0 +1,211 @@
+//! `ExplainService`: why an order does not trade.
+
+use domain::{AccountId, Karma, KarmaBand, OrderId};
+use matcher::{
+    Alternative, AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellKey, CellStanding, Filter,
+};
+use proto::convert::{
+    BidTerms, FieldError, band_from_wire, bid_terms_from_wire, cell_to_wire, id_from_wire, price_from_wire,
+    required, tier_from_wire,
+};
+use proto::exchange::v1 as wire;
+use proto::exchange::v1::explain_service_server::ExplainService;
+use proto::types::v1 as types;
+use tonic::{Request, Response, Status};
+
+use super::field;
+use crate::gateway::Gateway;
+use crate::gateway::errors::{INVALID_ARGUMENT, Refusal, UNKNOWN_ORDER};
+
+#[tonic::async_trait]
+impl ExplainService for Gateway {
+    async fn explain_ask(
+        &self,
+        request: Request<wire::ExplainAskRequest>,
+    ) -> Result<Response<wire::ExplainAskResponse>, Status> {
+        let account = self.caller(request.metadata().as_ref()).await?.account;
+        let wire::ExplainAskRequest { ask, buyer } = request.into_inner();
+        let buyer = self.buyer("buyer", buyer.unwrap_or_default())?;
+        let subject = match ask {
+            Some(wire::explain_ask_request::Ask::OrderId(order)) => {
+                AskSubject::Resting(self.own_order(account, &order).await?)
+            }
+            Some(wire::explain_ask_request::Ask::Imagined(imagined)) => self.imagined_ask(imagined)?,
+            None => {
+                return Err(INVALID_ARGUMENT
+                    .because("is missing: name an order or a cell and a price")
+                    .at("ask")
+                    .into());
+            }
+        };
+        let standing = self
+            .sequencer
+            .read(move |engine| engine.explain_ask(subject, &buyer))
+            .await
+            .map_err(Refusal::from)?
+            .ok_or_else(|| no_longer("ask"))?;
+        Ok(Response::new(self.ask_to_wire(&standing)))
+    }
+
+    async fn explain_bid(
+        &self,
+        request: Request<wire::ExplainBidRequest>,
+    ) -> Result<Response<wire::ExplainBidResponse>, Status> {
+        let account = self.caller(request.metadata().as_ref()).await?.account;
+        let subject = match request.into_inner().bid {
+            Some(wire::explain_bid_request::Bid::OrderId(order)) => {
+                BidSubject::Resting(self.own_order(account, &order).await?)
+            }
+            Some(wire::explain_bid_request::Bid::Imagined(imagined)) => BidSubject::Imagined {
+                instrument: self.instrument(&imagined.model)?.0,
+                buyer: self.buyer("terms", imagined.terms.unwrap_or_default())?,
+            },
+            None => {
+                return Err(INVALID_ARGUMENT
+                    .because("is missing: name an order or a model and terms")
+                    .at("bid")
+                    .into());
+            }
+        };
+        let standing = self
+            .sequencer
+            .read(move |engine| engine.explain_bid(&subject))
+            .await
+            .map_err(Refusal::from)?
+            .ok_or_else(|| no_longer("bid"))?;
+        Ok(Response::new(self.bid_to_wire(&standing)))
+    }
+}
+
+fn no_longer(side: &str) -> Refusal {
+    UNKNOWN_ORDER
+        .because(format!(
+            "this is no {side} that rests: it has traded or ended, or is of the other side"
+        ))
+        .at("order_id")
+}
+
+impl Gateway {
+    /// A resting order of the account. Another's is as unknown as one that never was.
+    async fn own_order(&self, account: AccountId, order: &str) -> Result<OrderId, Refusal> {
+        let order: OrderId = field(id_from_wire("order_id", order))?;
+        let owner = self.sequencer.read(move |engine| engine.owner_of(order)).await?;
+        if owner == Some(account) {
+            return Ok(order);
+        }
+        Err(UNKNOWN_ORDER
+            .because(
+                "there is no such order of yours, or it has ended; `atoll jobs` says what became of its jobs",
+            )
+            .at("order_id"))
+    }
+
+    fn buyer(&self, name: &str, terms: wire::BidTerms) -> Result<Buyer, Refusal> {
+        let BidTerms {
+            limit,
+            eligibility,
+            latency_value,
+            excluded,
+            ..
+        } = field(bid_terms_from_wire(name, terms, self.market()))?;
+        Ok(Buyer {
+            eligibility,
+            latency_value,
+            excluded,
+            limit,
+        })
+    }
+
+    fn imagined_ask(&self, imagined: wire::CellPrice) -> Result<AskSubject, Refusal> {
+        let within = |error: FieldError| Refusal::from(error.within("imagined"));
+        let cell = required("cell", imagined.cell).map_err(within)?;
+        let regions = self.names.regions();
+        let region = regions
+            .find(&cell.region)
+            .ok_or_else(|| within(FieldError::new("cell.region", format!("is not one of {regions}"))))?;
+        let tier = tier_from_wire("cell.tier", cell.tier)
+            .and_then(|tier| required("cell.tier", tier))
+            .map_err(within)?;
+        let band = band_from_wire("cell.band", cell.band).map_err(within)?;
+        Ok(AskSubject::Imagined {
+            cell: CellKey {
+                instrument: self.instrument(&cell.model)?.0,
+                region,
+                tier,
+                band: band.unwrap_or(KarmaBand::of(Karma::NEW_ISLAND)),
+            },
+            price: price_from_wire("price", imagined.price).map_err(within)?,
+        })
+    }
+
+    fn ask_to_wire(&self, standing: &AskStanding) -> wire::ExplainAskResponse {
+        wire::ExplainAskResponse {
+            sequence: standing.sequence.get(),
+            ask: Some(self.cell_price(standing.cell, standing.price)),
+            rtt_ms: standing.distance.as_millis().into(),
+            filters: filters(&standing.filters),
+            asks_ahead: standing.asks_ahead,
+            jobs_ahead: standing.jobs_ahead,
+            best_price: standing.best.map(domain::Price::get),
+        }
+    }
+
+    fn bid_to_wire(&self, standing: &BidStanding) -> wire::ExplainBidResponse {
+        let quote = |quote: Alternative| self.cell_price(quote.cell, quote.price);
+        wire::ExplainBidResponse {
+            sequence: standing.sequence.get(),
+            model: self
+                .names
+                .model(standing.instrument)
+                .unwrap_or_default()
+                .to_owned(),
+            limit: standing.limit.map(domain::Price::get),
+            cells: standing
+                .cells
+                .iter()
+                .map(|cell| self.standing_to_wire(cell))
+                .collect(),
+            best: standing.best.map(quote),
+            bids_ahead: standing.bids_ahead,
+            jobs_ahead: standing.jobs_ahead,
+            alternative: standing.alternative.map(quote),
+        }
+    }
+
+    fn standing_to_wire(&self, standing: &CellStanding) -> wire::CellStanding {
+        wire::CellStanding {
+            cell: Some(self.cell_name(standing.cell)),
+            rtt_ms: standing.distance.as_millis().into(),
+            free_price: standing.displayed.map(domain::Price::get),
+            busy_price: standing.busy.map(domain::Price::get),
+            filters: filters(&standing.filters),
+        }
+    }
+
+    fn cell_price(&self, cell: CellKey, price: domain::Price) -> wire::CellPrice {
+        wire::CellPrice {
+            cell: Some(self.cell_name(cell)),
+            price: price.get(),
+        }
+    }
+
+    fn cell_name(&self, cell: CellKey) -> types::Cell {
+        let model = self.names.model(cell.instrument).unwrap_or_default();
+        let region = self.names.region(cell.region).unwrap_or_default();
+        cell_to_wire(model, region, cell.tier, Some(cell.band))
+    }
+}
+
+fn filters(filters: &[Filter]) -> Vec<i32> {
+    let to_wire = |filter: &Filter| match filter {
+        Filter::Halted => wire::Filter::Halted,
+        Filter::Region => wire::Filter::Region,
+        Filter::Tier => wire::Filter::Tier,
+        Filter::KarmaBand => wire::Filter::Karma,
+        Filter::Excluded => wire::Filter::Excluded,
+        Filter::SameOwner => wire::Filter::SameOwner,
+        Filter::Busy => wire::Filter::Busy,
+        Filter::TooDear => wire::Filter::TooDear,
+    };
+    filters.iter().map(|filter| to_wire(filter).into()).collect()
+}

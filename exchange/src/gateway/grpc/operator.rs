@@ -1,0 +1,84 @@
+//! `OperatorService`: what stops and bounds trading.
+
+use domain::{InstrumentId, PriceBand};
+use matcher::{Command, Event, SetPriceBand};
+use proto::convert::{FieldError, price_from_wire};
+use proto::exchange::v1 as wire;
+use proto::exchange::v1::operator_service_server::OperatorService;
+use tonic::{Request, Response, Status};
+
+use crate::gateway::Gateway;
+use crate::gateway::errors::Refusal;
+use crate::sequencer::Applied;
+
+#[tonic::async_trait]
+impl OperatorService for Gateway {
+    async fn halt_model(
+        &self,
+        request: Request<wire::HaltModelRequest>,
+    ) -> Result<Response<wire::HaltModelResponse>, Status> {
+        self.operator(request.metadata().as_ref())?;
+        let model = self.instrument(&request.get_ref().model)?.0;
+        let applied = self.operate(Command::Halt(model)).await?;
+        tracing::warn!(model = request.get_ref().model, "an operator halted a model");
+        Ok(Response::new(wire::HaltModelResponse {
+            sequence: applied.sequence.get(),
+        }))
+    }
+
+    async fn resume_model(
+        &self,
+        request: Request<wire::ResumeModelRequest>,
+    ) -> Result<Response<wire::ResumeModelResponse>, Status> {
+        self.operator(request.metadata().as_ref())?;
+        let model = self.instrument(&request.get_ref().model)?.0;
+        let applied = self.operate(Command::Resume(model)).await?;
+        tracing::warn!(model = request.get_ref().model, "an operator resumed a model");
+        let traded = applied.events.iter().filter_map(|event| {
+            let Event::Traded(trade) = event else {
+                return None;
+            };
+            Some(u64::from(trade.jobs.get()))
+        });
+        Ok(Response::new(wire::ResumeModelResponse {
+            sequence: applied.sequence.get(),
+            jobs: traded.sum(),
+        }))
+    }
+
+    async fn set_price_band(
+        &self,
+        request: Request<wire::SetPriceBandRequest>,
+    ) -> Result<Response<wire::SetPriceBandResponse>, Status> {
+        self.operator(request.metadata().as_ref())?;
+        let wire::SetPriceBandRequest { model, band } = request.into_inner();
+        let instrument = self.instrument(&model)?.0;
+        let band = band
+            .map(band_from_wire)
+            .transpose()
+            .map_err(|error| Refusal::from(error.within("band")))?;
+        let applied = self.operate(set(instrument, band)).await?;
+        tracing::warn!(model, ?band, "an operator set a price band");
+        Ok(Response::new(wire::SetPriceBandResponse {
+            sequence: applied.sequence.get(),
+        }))
+    }
+}
+
+impl Gateway {
+    async fn operate(&self, command: Command) -> Result<Applied, Refusal> {
+        let applied = self.sequencer.apply(command).await?;
+        self.refused(&applied.events)?;
+        Ok(applied)
+    }
+}
+
+fn set(instrument: InstrumentId, band: Option<PriceBand>) -> Command {
+    Command::SetPriceBand(SetPriceBand { instrument, band })
+}
+
+fn band_from_wire(band: wire::PriceBand) -> Result<PriceBand, FieldError> {
+    let lowest = price_from_wire("lowest", band.lowest)?;
+    let highest = price_from_wire("highest", band.highest)?;
+    PriceBand::new(lowest, highest).map_err(|error| FieldError::new("lowest", error))
+}
