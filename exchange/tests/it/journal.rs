@@ -354,8 +354,9 @@ fn a_genesis_that_is_missing_or_of_another_format_stops_the_start() {
 
     let disk = written(1, SMALL);
     disk.tamper(&genesis, |bytes| {
-        let text = String::from_utf8(bytes.clone()).unwrap();
-        *bytes = text.replace("\"format\": 1", "\"format\": 7").into_bytes();
+        let mut genesis: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        genesis["format"] = 7.into();
+        *bytes = serde_json::to_vec(&genesis).unwrap();
     });
     assert!(matches!(open(&disk), Err(JournalError::Format { found: 7, .. })));
 }
