@@ -5,8 +5,11 @@
 mod books;
 mod money;
 
+use std::collections::BTreeMap;
+
 use domain::{Jobs, TimeInForce};
 
+use crate::book::arena::Handle;
 use crate::book::queue::Chain;
 use crate::engine::Engine;
 use crate::order::{Part, Standing};
@@ -88,12 +91,21 @@ impl Engine {
     }
 
     fn audit_groups(&self) -> Result<(), AuditError> {
+        let mut slots: BTreeMap<Handle, u32> = BTreeMap::new();
+        for (lease, holder) in self.leases.held() {
+            check(
+                lease < self.leases.next(),
+                "slots are held by leases that were opened",
+                || lease.to_string(),
+            )?;
+            *slots.entry(holder).or_default() += 1;
+        }
         let mut asks = 0;
         for (handle, island) in self.roster.islands() {
             let name = || island.id.to_string();
-            let held: u64 = island.held.runs().map(|(_, count)| u64::from(count)).sum();
-            check(held == u64::from(island.held.count()), "held slots add up", name)?;
-            let free = Jobs::new(island.slots.get().saturating_sub(island.held.count()));
+            let held = slots.remove(&handle).unwrap_or_default();
+            check(held == island.held, "held slots add up", name)?;
+            let free = Jobs::new(island.slots.get().saturating_sub(held));
             for ask in island.asks.iter(&self.orders, Chain::Owner) {
                 asks += 1;
                 let order = &self.orders[ask];
@@ -117,14 +129,12 @@ impl Engine {
                     || order.id.to_string(),
                 )?;
             }
-            for (first, count) in island.held.runs() {
-                check(
-                    first.get().saturating_add(u64::from(count)) <= self.leases.next().get(),
-                    "slots are held by leases that were opened",
-                    name,
-                )?;
-            }
         }
+        check(
+            slots.is_empty(),
+            "slots are those of Islands that are there",
+            String::new,
+        )?;
         let mut bids = 0;
         for (handle, account) in self.accounts.in_order() {
             for bid in account.bids.iter(&self.orders, Chain::Owner) {

@@ -1,22 +1,29 @@
 //! Open leases.
 //!
 //! A trade of n jobs opens n leases that differ only in their numbers, so they are kept as one run until one of them
-//! is touched: memory follows trades, not jobs. Invariants: runs do not overlap; a run is never empty.
+//! is touched: what a lease takes by itself is a place in a page. Invariants: runs do not overlap; a run is never
+//! empty; every lease of a run names it.
 
-use std::collections::BTreeMap;
+mod pages;
 
 use domain::{
-    ClientOrderId, Credits, Eligibility, IslandId, JobId, LatencyValue, LeaseEpoch, LeaseId, Liquidity,
-    OrderId, Price, RunningBill, SelfTradeMode, SessionId, TradeId, Units,
+    ClientOrderId, Credits, Eligibility, IslandId, JOBS_MAX, JobId, LatencyValue, LeaseEpoch, LeaseId,
+    Liquidity, OrderId, Price, RunningBill, SelfTradeMode, SessionId, TradeId, Units,
 };
 
-use crate::book::arena::Handle;
+use crate::book::arena::{Arena, Handle};
+use crate::leases::pages::{Entry, Pages};
 use crate::order::Special;
 use crate::{CellKey, LeaseView};
+
+/// Slots that one entry of a snapshot may hold: what is far beyond any machine is a lie.
+const HELD_MAX: u32 = 1 << 24;
 
 /// A run of leases that differ only in their numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
+    /// The first lease; the others count up from it.
+    pub(crate) first: LeaseId,
     /// How many leases.
     pub(crate) count: u32,
     /// The job of the first; the others' indexes count up from it.
@@ -46,10 +53,11 @@ pub(crate) struct Run {
     pub(crate) special: Option<Box<Special>>,
 }
 
-/// All open leases.
+/// All open leases, and the slots that leases hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Leases {
-    runs: BTreeMap<LeaseId, Run>,
+    runs: Arena<Run>,
+    pages: Pages,
     /// The next lease's number.
     next: LeaseId,
 }
@@ -57,63 +65,130 @@ pub(crate) struct Leases {
 impl Default for Leases {
     fn default() -> Self {
         Self {
-            runs: BTreeMap::new(),
+            runs: Arena::default(),
+            pages: Pages::default(),
             next: LeaseId::new(1),
         }
     }
 }
 
 impl Leases {
+    #[inline]
     pub(crate) fn next(&self) -> LeaseId {
         self.next
     }
 
-    /// Opens a run and returns its first lease.
-    pub(crate) fn open(&mut self, run: Run) -> LeaseId {
-        let first = self.next;
-        self.next = plus(first, run.count);
-        self.runs.insert(first, run);
-        first
+    /// Opens a run; each of its leases takes a slot of the Island.
+    #[inline]
+    pub(crate) fn open(&mut self, run: Run, holder: Handle) {
+        let count = run.count;
+        let entry = Entry {
+            run: Some(self.runs.insert(run)),
+            holder: Some(holder),
+        };
+        for offset in 0..count {
+            self.pages.set(plus(self.next, offset), entry);
+        }
+        self.next = plus(self.next, count);
     }
 
     /// The run that holds an open lease.
     pub(crate) fn find(&self, lease: LeaseId) -> Option<&Run> {
-        self.run_of(lease).map(|first| &self.runs[&first])
-    }
-
-    /// The run that holds an open lease, and the run's first lease.
-    pub(crate) fn run_with_first(&self, lease: LeaseId) -> Option<(LeaseId, &Run)> {
-        self.run_of(lease).map(|first| (first, &self.runs[&first]))
+        self.pages.get(lease).run.map(|run| &self.runs[run])
     }
 
     /// An open lease by itself.
     pub(crate) fn get_mut(&mut self, lease: LeaseId) -> &mut Run {
-        self.isolate(lease);
-        self.runs.get_mut(&lease).expect("an isolated lease is a run")
+        let run = self.isolate(lease);
+        &mut self.runs[run]
     }
 
     /// Ends an open lease and returns what it was.
     pub(crate) fn remove(&mut self, lease: LeaseId) -> Run {
-        self.isolate(lease);
-        self.runs.remove(&lease).expect("an isolated lease is a run")
+        let run = self.isolate(lease);
+        let entry = self.pages.get(lease);
+        self.pages.set(lease, Entry { run: None, ..entry });
+        self.runs.remove(run)
     }
 
-    /// Every run with its first lease, in order.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (LeaseId, &Run)> {
-        self.runs.iter().map(|(first, run)| (*first, run))
+    /// The Island whose slot a lease holds.
+    pub(crate) fn holder(&self, lease: LeaseId) -> Option<Handle> {
+        self.pages.get(lease).holder
     }
 
-    /// Puts back what a snapshot held; `false` if the run overlaps another.
-    pub(crate) fn restore(&mut self, first: LeaseId, run: Run) -> bool {
-        let Some(end) = first.get().checked_add(u64::from(run.count)) else {
-            return false;
-        };
-        if run.count == 0 || first < self.next {
+    /// Gives back the slot that a lease holds.
+    pub(crate) fn release(&mut self, lease: LeaseId) {
+        let entry = self.pages.get(lease);
+        self.pages.set(
+            lease,
+            Entry {
+                holder: None,
+                ..entry
+            },
+        );
+    }
+
+    /// Gives back every slot of an Island: it leaves the roster.
+    pub(crate) fn release_all(&mut self, holder: Handle) {
+        let held: Vec<LeaseId> = self
+            .held()
+            .filter(|(_, other)| *other == holder)
+            .map(|(lease, _)| lease)
+            .collect();
+        for lease in held {
+            self.release(lease);
+        }
+    }
+
+    /// Every lease that holds a slot, in order, and whose slot it is.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (LeaseId, Handle)> {
+        let known = self.pages.iter();
+        known.filter_map(|(lease, entry)| Some((lease, entry.holder?)))
+    }
+
+    /// Every run, in order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        let known = self.pages.iter();
+        known.filter_map(|(lease, entry)| {
+            let run = &self.runs[entry.run?];
+            (run.first == lease).then_some(run)
+        })
+    }
+
+    /// Puts back what a snapshot held; `false` if the run overlaps another, or the one before it ends later.
+    pub(crate) fn restore(&mut self, run: Run) -> bool {
+        let (first, count) = (run.first, run.count);
+        let end = first.get().checked_add(u64::from(count));
+        if count == 0 || count > JOBS_MAX || first < self.next {
             return false;
         }
+        let Some(end) = end else {
+            return false;
+        };
+        let handle = self.runs.insert(run);
+        for offset in 0..count {
+            let lease = plus(first, offset);
+            let entry = self.pages.get(lease);
+            let run = Some(handle);
+            self.pages.set(lease, Entry { run, ..entry });
+        }
         self.next = LeaseId::new(end);
-        self.runs.insert(first, run);
         true
+    }
+
+    /// Puts back slots that leases hold; `false` if one of them holds one already, or there are too many.
+    pub(crate) fn restore_held(&mut self, first: LeaseId, count: u32, holder: Handle) -> bool {
+        let end = first.get().checked_add(u64::from(count));
+        if count == 0 || count > HELD_MAX || end.is_none() {
+            return false;
+        }
+        (0..count).all(|offset| {
+            let lease = plus(first, offset);
+            let entry = self.pages.get(lease);
+            let holder = Some(holder);
+            self.pages.set(lease, Entry { holder, ..entry });
+            entry.holder.is_none()
+        })
     }
 
     /// Sets the next lease's number after a restore; `false` if it was given already.
@@ -125,25 +200,40 @@ impl Leases {
         true
     }
 
-    fn run_of(&self, lease: LeaseId) -> Option<LeaseId> {
-        let (first, run) = self.runs.range(..=lease).next_back()?;
-        (lease < plus(*first, run.count)).then_some(*first)
+    /// Splits the run around an open lease, so that it is a run by itself. The larger part keeps its place, so that
+    /// splitting a run to the end names each of its leases anew only a few times.
+    fn isolate(&mut self, lease: LeaseId) -> Handle {
+        let handle = self.pages.get(lease).run.expect("the lease is open");
+        let run = &self.runs[handle];
+        if run.count == 1 {
+            return handle;
+        }
+        let before = u32::try_from(lease.get() - run.first.get()).expect("a run's count fits 32 bits");
+        let after = run.count - before - 1;
+        let alone = run.part(before, 1);
+        let (head, tail) = (run.part(0, before), run.part(before + 1, after));
+        let (kept, moved) = if before > after {
+            (head, tail)
+        } else {
+            (tail, head)
+        };
+        self.runs[handle] = kept;
+        self.name(alone);
+        if moved.count > 0 {
+            self.name(moved);
+        }
+        self.pages.get(lease).run.expect("the lease is a run by itself")
     }
 
-    /// Splits the run around an open lease, so that it is a run by itself.
-    fn isolate(&mut self, lease: LeaseId) {
-        let first = self.run_of(lease).expect("the lease is open");
-        let run = self.runs.remove(&first).expect("the run was found");
-        let before = u32::try_from(lease.get() - first.get()).expect("a run's count fits 32 bits");
-        let after = run.count - before - 1;
-        if before > 0 {
-            self.runs.insert(first, run.part(0, before));
+    /// Takes in a part of a run and has its leases name it.
+    fn name(&mut self, part: Run) {
+        let (first, count) = (part.first, part.count);
+        let run = Some(self.runs.insert(part));
+        for offset in 0..count {
+            let lease = plus(first, offset);
+            let entry = self.pages.get(lease);
+            self.pages.set(lease, Entry { run, ..entry });
         }
-        if after > 0 {
-            self.runs
-                .insert(LeaseId::new(lease.get() + 1), run.part(before + 1, after));
-        }
-        self.runs.insert(lease, run.part(before, 1));
     }
 }
 
@@ -151,6 +241,7 @@ impl Run {
     /// The `count` leases from `offset` on.
     fn part(&self, offset: u32, count: u32) -> Self {
         Self {
+            first: plus(self.first, offset),
             count,
             job: self.job_at(offset),
             ..self.clone()
@@ -161,10 +252,10 @@ impl Run {
         JobId::of_order(self.job.order(), self.job.index() + offset)
     }
 
-    /// The lease at `offset` of the run that begins with `first`, as a shell sees it.
-    pub(crate) fn view(&self, first: LeaseId, offset: u32, account: domain::AccountId) -> LeaseView {
+    /// The lease at `offset` of the run, as a shell sees it.
+    pub(crate) fn view(&self, offset: u32, account: domain::AccountId) -> LeaseView {
         LeaseView {
-            lease: plus(first, offset),
+            lease: plus(self.first, offset),
             job: self.job_at(offset),
             trade: self.trade,
             epoch: self.epoch,

@@ -3,11 +3,7 @@
 //! Invariants: an Island has exactly one open session, and leaves the roster with it; a slot is held by a lease that
 //! took it and was not released since.
 
-use std::collections::BTreeMap;
-
-use domain::{
-    InstrumentId, IslandId, Jobs, KarmaBand, LeaseId, Region, Sequence, SessionId, Slots, Tier, Timestamp,
-};
+use domain::{InstrumentId, IslandId, Jobs, KarmaBand, Region, Sequence, SessionId, Slots, Tier, Timestamp};
 
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
@@ -48,7 +44,8 @@ pub(crate) struct Island {
     pub(crate) region: Region,
     pub(crate) band: KarmaBand,
     pub(crate) slots: Slots,
-    pub(crate) held: HeldSlots,
+    /// Slots that leases hold.
+    pub(crate) held: u32,
     /// Its asks, oldest first.
     pub(crate) asks: Queue,
     /// No ask of it has more left. With as many slots free, a fill changes only what its own ask displays.
@@ -59,7 +56,7 @@ pub(crate) struct Island {
 impl Island {
     /// Slots that no lease holds. An Island that lowered its slots may hold more than it has.
     pub(crate) fn free(&self) -> Jobs {
-        Jobs::new(self.slots.get().saturating_sub(self.held.count))
+        Jobs::new(self.slots.get().saturating_sub(self.held))
     }
 }
 
@@ -93,64 +90,6 @@ impl Tiers {
     #[inline]
     fn find(&self, instrument: InstrumentId) -> Result<usize, usize> {
         self.0.binary_search_by_key(&instrument, |entry| entry.0)
-    }
-}
-
-/// Leases that hold a slot, as runs: the first lease and how many.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct HeldSlots {
-    runs: BTreeMap<LeaseId, u32>,
-    count: u32,
-}
-
-impl HeldSlots {
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (LeaseId, u32)> {
-        self.runs.iter().map(|(first, count)| (*first, *count))
-    }
-
-    /// Adds leases that come after all that are held; `false` if they do not, or are too many.
-    pub(crate) fn take(&mut self, first: LeaseId, count: u32) -> bool {
-        let after_all = self
-            .runs
-            .last_key_value()
-            .is_none_or(|(last, held)| last.get().saturating_add(u64::from(*held)) <= first.get());
-        let Some(sum) = self.count.checked_add(count) else {
-            return false;
-        };
-        if count == 0 || !after_all || first.get().checked_add(u64::from(count)).is_none() {
-            return false;
-        }
-        self.count = sum;
-        self.runs.insert(first, count);
-        true
-    }
-
-    pub(crate) fn holds(&self, lease: LeaseId) -> bool {
-        self.run_of(lease).is_some()
-    }
-
-    /// Gives back the slot of a lease that holds one.
-    pub(crate) fn release(&mut self, lease: LeaseId) {
-        let (first, count) = self.run_of(lease).expect("the lease holds a slot");
-        self.runs.remove(&first);
-        let before = u32::try_from(lease.get() - first.get()).expect("a run's count fits 32 bits");
-        let after = count - before - 1;
-        if before > 0 {
-            self.runs.insert(first, before);
-        }
-        if after > 0 {
-            self.runs.insert(LeaseId::new(lease.get() + 1), after);
-        }
-        self.count -= 1;
-    }
-
-    fn run_of(&self, lease: LeaseId) -> Option<(LeaseId, u32)> {
-        let (first, count) = self.runs.range(..=lease).next_back()?;
-        (lease.get() - first.get() < u64::from(*count)).then_some((*first, *count))
     }
 }
 

@@ -25,7 +25,7 @@ impl Engine {
                 || order.id.to_string(),
             )?;
         }
-        for (_, run) in self.leases.runs() {
+        for run in self.leases.runs() {
             let each = i128::from(run.reserved.as_nano());
             *reserved.entry(run.account).or_default() += each * i128::from(run.count);
         }
@@ -67,7 +67,8 @@ impl Engine {
     }
 
     pub(super) fn audit_leases(&self) -> Result<(), AuditError> {
-        for (first, run) in self.leases.runs() {
+        for run in self.leases.runs() {
+            let first = run.first;
             let name = || first.to_string();
             check(
                 self.roster.find_session(run.session).is_some(),

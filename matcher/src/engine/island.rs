@@ -8,7 +8,7 @@ use crate::book::queue::{Chain, Queue};
 use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::Priority;
-use crate::roster::{HeldSlots, Island, Tiers};
+use crate::roster::{Island, Tiers};
 use crate::{EndReason, Event, JoinIsland, RejectReason, ReleaseSlot, SetBand, SetSlots, SetTier};
 
 impl Engine {
@@ -37,7 +37,7 @@ impl Engine {
             region: join.region,
             band: join.band,
             slots: join.slots,
-            held: HeldSlots::default(),
+            held: 0,
             asks: Queue::default(),
             leaves_bound: Jobs::ZERO,
             tiers: Tiers::default(),
@@ -114,23 +114,25 @@ impl Engine {
             .roster
             .find_session(release.session)
             .ok_or(RejectReason::NoSlot)?;
-        let handle = *self.roster.sessions[session]
-            .islands
-            .iter()
-            .find(|island| self.roster.islands[**island].held.holds(release.lease))
+        let handle = self
+            .leases
+            .holder(release.lease)
+            .filter(|island| self.roster.islands[*island].session == session)
             .ok_or(RejectReason::NoSlot)?;
         let free_before = self.roster.islands[handle].free();
-        self.roster.islands[handle].held.release(release.lease);
+        self.leases.release(release.lease);
+        self.roster.islands[handle].held -= 1;
         self.report_slots(handle, events);
         self.follow_slots(handle, free_before, events);
         Ok(())
     }
 
     /// Puts an Island on the roster and among its owner's.
-    pub(crate) fn join(&mut self, island: Island) {
+    pub(crate) fn join(&mut self, island: Island) -> Handle {
         let owner = island.owner;
         let handle = self.roster.join(island);
         self.accounts.get_mut(owner).islands.push(handle);
+        handle
     }
 
     fn report_slots(&self, island: Handle, events: &mut Vec<Event>) {

@@ -145,15 +145,15 @@ impl Engine {
     /// An open lease.
     #[must_use]
     pub fn lease(&self, lease: LeaseId) -> Option<LeaseView> {
-        let (first, run) = self.leases.run_with_first(lease)?;
-        let offset = u32::try_from(lease.get() - first.get()).expect("a run's count fits 32 bits");
-        Some(run.view(first, offset, self.account_id(run.account)))
+        let run = self.leases.find(lease)?;
+        let offset = u32::try_from(lease.get() - run.first.get()).expect("a run's count fits 32 bits");
+        Some(run.view(offset, self.account_id(run.account)))
     }
 
     /// Every open lease, in order.
     pub fn leases(&self) -> impl Iterator<Item = LeaseView> + '_ {
-        self.leases.runs().flat_map(move |(first, run)| {
-            (0..run.count).map(move |offset| run.view(first, offset, self.account_id(run.account)))
+        self.leases.runs().flat_map(move |run| {
+            (0..run.count).map(move |offset| run.view(offset, self.account_id(run.account)))
         })
     }
 

@@ -7,7 +7,7 @@ use crate::book::queue::Chain;
 use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
 use crate::leases::plus;
-use crate::roster::DeadMan;
+use crate::roster::{DeadMan, Island};
 use crate::timers::Timer;
 use crate::{EndReason, Event, LeaseEnd, LeaseEnded, LoseSessions, RejectReason, SetDeadMan};
 
@@ -101,7 +101,10 @@ impl Engine {
             account.session = account.session.filter(|session| *session != handle);
         }
         for island in &self.roster.sessions[handle].islands {
-            let owner = self.roster.islands[*island].owner;
+            let Island { owner, held, .. } = self.roster.islands[*island];
+            if held > 0 {
+                self.leases.release_all(*island);
+            }
             self.accounts
                 .get_mut(owner)
                 .islands
@@ -117,8 +120,8 @@ impl Engine {
         let lost: Vec<(LeaseId, u32)> = self
             .leases
             .runs()
-            .filter(|(_, run)| run.session == session)
-            .map(|(first, run)| (first, run.count))
+            .filter(|run| run.session == session)
+            .map(|run| (run.first, run.count))
             .collect();
         for (first, count) in lost {
             for offset in 0..count {

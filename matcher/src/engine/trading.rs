@@ -70,11 +70,7 @@ impl Engine {
             self.show(bid, traded.bid_leaves);
         }
         let island = self.orders[ask].ask().island;
-        let held = &mut self.roster.islands[island].held;
-        assert!(
-            held.take(traded.first_lease, jobs.get()),
-            "leases are numbered in the order in which they take slots"
-        );
+        self.roster.islands[island].held += jobs.get();
         let free = self.roster.islands[island].free();
         let undisturbed = free >= self.roster.islands[island].leaves_bound;
         if undisturbed && matches!(self.orders[ask].standing(), Standing::Displayed(_)) {
@@ -157,6 +153,7 @@ impl Engine {
             units_max,
         };
         let run = Run {
+            first: self.leases.next(),
             count: jobs.get(),
             job: first_job,
             trade,
@@ -181,7 +178,7 @@ impl Engine {
             self_trade: order.self_trade,
             special: terms.special.clone(),
         };
-        self.leases.open(run);
+        self.leases.open(run, quote.island);
         self.orders.fill(bid, jobs);
         self.orders.fill(ask, jobs);
         traded

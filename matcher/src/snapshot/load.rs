@@ -4,7 +4,7 @@
 //! is left to the audit.
 
 use domain::{
-    AccountId, Credits, Jobs, LatencyValue, RegionTable, RunningBill, Sequence, TimeInForce, Units,
+    AccountId, Credits, Jobs, LatencyValue, LeaseId, RegionTable, RunningBill, Sequence, TimeInForce, Units,
 };
 
 use crate::PostOnly;
@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::resting::Priority;
 use crate::leases::Run;
 use crate::order::{Ask, Bid, Entry, Part, Terms};
-use crate::roster::{DeadMan, HeldSlots, Island, Tiers};
+use crate::roster::{DeadMan, Island, Tiers};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::state::{
     AccountState, BidState, BookState, IslandState, LeaseState, OrderState, PartState, SessionState, State,
@@ -176,13 +176,27 @@ fn add_sessions(
                 "an Island of two sessions",
             )?;
             let island = island(engine, &islands[position], session)?;
-            engine.join(island);
+            let island = engine.join(island);
+            hold_slots(engine, island, &islands[position].held)?;
         }
     }
     require(
         engine.roster.islands.len() == islands.len(),
         "an Island without a session",
     )
+}
+
+fn hold_slots(engine: &mut Engine, island: Handle, held: &[(LeaseId, u32)]) -> Result<(), SnapshotError> {
+    for (first, count) in held {
+        let sum = engine.roster.islands[island].held.checked_add(*count);
+        let sum = sum.ok_or_else(|| inconsistent("an Island's slots"))?;
+        require(
+            engine.leases.restore_held(*first, *count, island),
+            "an Island's slots",
+        )?;
+        engine.roster.islands[island].held = sum;
+    }
+    Ok(())
 }
 
 fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Island, SnapshotError> {
@@ -203,10 +217,6 @@ fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Islan
     for (instrument, tier) in &state.tiers {
         tiers.set(*instrument, Some(*tier));
     }
-    let mut held = HeldSlots::default();
-    for (first, count) in &state.held {
-        require(held.take(*first, *count), "an Island's slots")?;
-    }
     Ok(Island {
         id: state.id,
         owner: account(engine, state.owner)?,
@@ -214,7 +224,7 @@ fn island(engine: &Engine, state: &IslandState, session: Handle) -> Result<Islan
         region: state.region,
         band: state.band,
         slots: state.slots,
-        held,
+        held: 0,
         asks: crate::book::queue::Queue::default(),
         leaves_bound: Jobs::ZERO,
         tiers,
@@ -390,6 +400,7 @@ fn add_lease(engine: &mut Engine, state: LeaseState) -> Result<(), SnapshotError
     )?;
     running_bill(state.billed)?;
     let run = Run {
+        first: state.first,
         count: state.count,
         job: state.job,
         trade: state.trade,
@@ -414,7 +425,7 @@ fn add_lease(engine: &mut Engine, state: LeaseState) -> Result<(), SnapshotError
         self_trade: state.self_trade,
         special: state.special,
     };
-    require(engine.leases.restore(state.first, run), "a lease's number")
+    require(engine.leases.restore(run), "a lease's number")
 }
 
 fn arm(

@@ -1,9 +1,11 @@
 //! Writing the state down.
 
+use std::collections::BTreeMap;
+
 use crate::book::Trading;
 use crate::client_ids::{Ended, Record};
 use crate::engine::Engine;
-use crate::leases::Run;
+use crate::leases::{Run, plus};
 use crate::order::Part;
 use crate::risk::Account;
 use crate::roster::Island;
@@ -50,22 +52,14 @@ pub(super) fn state(engine: &Engine) -> State {
                     .collect(),
             })
             .collect(),
-        islands: engine
-            .roster
-            .islands()
-            .map(|(_, island)| island_state(engine, island))
-            .collect(),
+        islands: islands(engine),
         orders: engine
             .orders
             .in_order()
             .into_iter()
             .map(|order| order_state(engine, order))
             .collect(),
-        leases: engine
-            .leases
-            .runs()
-            .map(|(first, run)| lease_state(engine, first, run))
-            .collect(),
+        leases: engine.leases.runs().map(|run| lease_state(engine, run)).collect(),
         ended_ids: engine
             .client_ids
             .ended()
@@ -113,14 +107,29 @@ fn ended_state(engine: &Engine, ended: Ended) -> EndedIdState {
     }
 }
 
-fn island_state(engine: &Engine, island: &Island) -> IslandState {
+fn islands(engine: &Engine) -> Vec<IslandState> {
+    let mut held: BTreeMap<Handle, Vec<(LeaseId, u32)>> = BTreeMap::new();
+    for (lease, holder) in engine.leases.held() {
+        let runs = held.entry(holder).or_default();
+        match runs.last_mut() {
+            Some((first, count)) if plus(*first, *count) == lease => *count += 1,
+            Some(_) | None => runs.push((lease, 1)),
+        }
+    }
+    let islands = engine.roster.islands();
+    islands
+        .map(|(handle, island)| island_state(engine, island, held.remove(&handle).unwrap_or_default()))
+        .collect()
+}
+
+fn island_state(engine: &Engine, island: &Island, held: Vec<(LeaseId, u32)>) -> IslandState {
     IslandState {
         id: island.id,
         owner: engine.accounts.get(island.owner).id,
         region: island.region,
         band: island.band,
         slots: island.slots,
-        held: island.held.runs().collect(),
+        held,
         tiers: island.tiers.iter().collect(),
     }
 }
@@ -156,9 +165,9 @@ fn order_state(engine: &Engine, handle: Handle) -> OrderState {
     }
 }
 
-fn lease_state(engine: &Engine, first: LeaseId, run: &Run) -> LeaseState {
+fn lease_state(engine: &Engine, run: &Run) -> LeaseState {
     LeaseState {
-        first,
+        first: run.first,
         count: run.count,
         job: run.job,
         trade: run.trade,
