@@ -24,6 +24,11 @@ pub(crate) enum Explain {
     /// One of your Island's that rests: `atoll explain ask --order ord_C --region eu-west`. One that you think of:
     /// `atoll explain ask smollm2-135m-instruct-q4_1 --at us-east --tier phone --price 0.02`.
     Ask(Ask),
+    /// What a halted model would trade if it resumed now, cell by cell.
+    Halt {
+        /// The model.
+        model: String,
+    },
 }
 
 /// A bid.
@@ -84,6 +89,11 @@ pub(crate) async fn run(connection: &Connection, subject: Explain) -> Result<()>
             };
             let answer = client.explain_ask(request).await;
             render_ask(&answer.map_err(|status| explain(&status))?.into_inner())
+        }
+        Explain::Halt { model } => {
+            let request = wire::GetIndicativeVolumeRequest { model };
+            let answer = client.get_indicative_volume(request).await;
+            render_halt(&answer.map_err(|status| explain(&status))?.into_inner())
         }
     };
     print!("{text}");
@@ -177,6 +187,26 @@ fn render_bid(standing: &wire::ExplainBidResponse) -> String {
         ));
     }
     text
+}
+
+fn render_halt(indicative: &wire::GetIndicativeVolumeResponse) -> String {
+    if !indicative.halted {
+        return "the model is not halted: it trades\n".to_owned();
+    }
+    let mut rows = vec![["where", "jobs", "lowest", "highest"].map(str::to_owned).to_vec()];
+    rows.extend(indicative.volumes.iter().map(|volume| {
+        vec![
+            show::place(volume.cell.as_ref()),
+            volume.jobs.to_string(),
+            show::price(volume.lowest),
+            show::price(volume.highest),
+        ]
+    }));
+    format!(
+        "at sequence {}, a resume would trade\n{}",
+        indicative.sequence,
+        show::table(&rows)
+    )
 }
 
 /// Filters in words, `nothing` if there are none.

@@ -123,5 +123,18 @@ pub struct CellStanding {
     pub filters: Vec<Filter>,
 }
 
+/// What a halted instrument would trade in a cell if it resumed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndicativeVolume {
+    /// The cell of the asks.
+    pub cell: CellKey,
+    /// Jobs that would trade.
+    pub jobs: u64,
+    /// The lowest price of those trades.
+    pub lowest: Price,
+    /// The highest price of those trades.
+    pub highest: Price,
+}
+
 /// Jobs ahead are counted up to here: an explanation is read between two commands, so its time is bounded.
 pub const EXPLAINED_JOBS_MAX: Jobs = Jobs::new(10_000);

@@ -40,6 +40,7 @@ pub use event::{
 };
 pub use explain::{
     AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellStanding, EXPLAINED_JOBS_MAX, Filter,
+    IndicativeVolume,
 };
 pub use limits::{
     CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, FAILOVERS_PER_JOB_MAX,

@@ -1,6 +1,7 @@
 //! Halting an instrument, the uncross when it resumes, and its price band.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use domain::{Eligibility, InstrumentId, Price};
 
@@ -10,7 +11,7 @@ use crate::book::queue::Chain;
 use crate::crossing::{BidTaker, Wish};
 use crate::engine::Engine;
 use crate::engine::refusal::Refusal;
-use crate::{Event, RejectReason, SetPriceBand};
+use crate::{CellKey, Event, IndicativeVolume, RejectReason, SetPriceBand, Traded};
 
 impl Engine {
     pub(super) fn halt(&mut self, instrument: InstrumentId, events: &mut Vec<Event>) -> Result<(), Refusal> {
@@ -36,6 +37,38 @@ impl Engine {
             self.uncross(bid, events);
         }
         Ok(())
+    }
+
+    /// What a halted instrument would trade in each cell if it resumed now, in the cells' order; nothing for one that
+    /// trades. The uncross is carried out on a copy of the engine, so that it cannot differ from the real one; that costs
+    /// as much as copying everything, for a question that is asked only during a halt.
+    #[must_use]
+    pub fn indicative_volume(&self, instrument: InstrumentId) -> Vec<IndicativeVolume> {
+        if !self.is_halted(instrument) {
+            return Vec::new();
+        }
+        let mut events = Vec::new();
+        let resumed = self.clone().resume(instrument, &mut events);
+        debug_assert!(resumed.is_ok(), "an instrument that is halted is listed");
+        let mut volumes: BTreeMap<CellKey, IndicativeVolume> = BTreeMap::new();
+        for event in &events {
+            let Event::Traded(Traded {
+                cell, price, jobs, ..
+            }) = event
+            else {
+                continue;
+            };
+            let volume = volumes.entry(*cell).or_insert(IndicativeVolume {
+                cell: *cell,
+                jobs: 0,
+                lowest: *price,
+                highest: *price,
+            });
+            volume.jobs += u64::from(jobs.get());
+            volume.lowest = volume.lowest.min(*price);
+            volume.highest = volume.highest.max(*price);
+        }
+        volumes.into_values().collect()
     }
 
     pub(super) fn set_price_band(

@@ -1,8 +1,10 @@
 //! Halting, and the uncross when matching resumes.
 
+use domain::InstrumentId;
 use expect_test::expect;
+use matcher::{Command, Event, Limits};
 
-use crate::scenario::check;
+use crate::scenario::{World, check};
 
 #[test]
 fn a_halt_lets_orders_rest_and_nothing_trade() {
@@ -221,4 +223,42 @@ fn a_protection_price_stops_at_the_band() {
               eu/desktop/B ask 10: 0
         "#]],
     );
+}
+
+#[test]
+fn what_an_uncross_would_trade_is_known_before_and_is_what_it_trades() {
+    let mut world = World::within(Limits::default());
+    world.run(
+        "island i eu desktop B slots=2
+         island j us desktop B
+         halt
+         ask a i 3@10
+         ask b j 1@9
+         ask c i 1@14
+         bid d alice 2@12
+         bid e bob 2@15
+         bid f carol 1@8",
+    );
+    let instrument = InstrumentId::new(0);
+    let before = world.engine.state_hash();
+    let volumes = world.engine.indicative_volume(instrument);
+    assert_eq!(world.engine.state_hash(), before, "a question changes nothing");
+    let shown: Vec<_> = volumes
+        .iter()
+        .map(|volume| {
+            let region = u8::from(volume.cell.region);
+            (region, volume.jobs, volume.lowest.ticks(), volume.highest.ticks())
+        })
+        .collect();
+    assert_eq!(shown, [(0, 2, 10, 10), (1, 1, 9, 9)]);
+    let events = world.apply(Command::Resume(instrument));
+    let traded: u64 = events
+        .iter()
+        .map(|event| match event {
+            Event::Traded(trade) => u64::from(trade.jobs.get()),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(traded, volumes.iter().map(|volume| volume.jobs).sum::<u64>());
+    assert_eq!(world.engine.indicative_volume(instrument), []);
 }

@@ -1681,6 +1681,42 @@ pub struct CellStanding {
     #[prost(enumeration = "Filter", repeated, tag = "5")]
     pub filters: ::prost::alloc::vec::Vec<i32>,
 }
+/// Names the model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetIndicativeVolumeRequest {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+}
+/// What it would trade.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetIndicativeVolumeResponse {
+    /// The command after which this was true.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Whether the model is halted.
+    #[prost(bool, tag = "2")]
+    pub halted: bool,
+    /// By cell.
+    #[prost(message, repeated, tag = "3")]
+    pub volumes: ::prost::alloc::vec::Vec<IndicativeVolume>,
+}
+/// What would trade in a cell.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IndicativeVolume {
+    /// The cell of the asks.
+    #[prost(message, optional, tag = "1")]
+    pub cell: ::core::option::Option<super::super::types::v1::Cell>,
+    /// Jobs that would trade.
+    #[prost(uint64, tag = "2")]
+    pub jobs: u64,
+    /// The lowest price of those trades.
+    #[prost(uint64, tag = "3")]
+    pub lowest: u64,
+    /// The highest price of those trades.
+    #[prost(uint64, tag = "4")]
+    pub highest: u64,
+}
 /// What keeps an ask from a buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1884,6 +1920,36 @@ pub mod explain_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What a halted model would trade if it resumed now, cell by cell; nothing for one that trades.
+        pub async fn get_indicative_volume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetIndicativeVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetIndicativeVolumeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.ExplainService/GetIndicativeVolume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.exchange.v1.ExplainService",
+                        "GetIndicativeVolume",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1913,6 +1979,14 @@ pub mod explain_service_server {
             request: tonic::Request<super::ExplainBidRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ExplainBidResponse>,
+            tonic::Status,
+        >;
+        /// What a halted model would trade if it resumed now, cell by cell; nothing for one that trades.
+        async fn get_indicative_volume(
+            &self,
+            request: tonic::Request<super::GetIndicativeVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetIndicativeVolumeResponse>,
             tonic::Status,
         >;
     }
@@ -2068,6 +2142,55 @@ pub mod explain_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainBidSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.ExplainService/GetIndicativeVolume" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetIndicativeVolumeSvc<T: ExplainService>(pub Arc<T>);
+                    impl<
+                        T: ExplainService,
+                    > tonic::server::UnaryService<super::GetIndicativeVolumeRequest>
+                    for GetIndicativeVolumeSvc<T> {
+                        type Response = super::GetIndicativeVolumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetIndicativeVolumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExplainService>::get_indicative_volume(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetIndicativeVolumeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -75,6 +75,33 @@ impl ExplainService for Gateway {
             .ok_or_else(|| no_longer("bid"))?;
         Ok(Response::new(self.bid_to_wire(&standing)))
     }
+
+    async fn get_indicative_volume(
+        &self,
+        request: Request<wire::GetIndicativeVolumeRequest>,
+    ) -> Result<Response<wire::GetIndicativeVolumeResponse>, Status> {
+        self.caller(request.metadata().as_ref()).await?;
+        let instrument = self.instrument(&request.get_ref().model)?.0;
+        let (sequence, halted, volumes) = self
+            .sequencer
+            .read(move |engine| {
+                let volumes = engine.indicative_volume(instrument);
+                (engine.sequence(), engine.is_halted(instrument), volumes)
+            })
+            .await
+            .map_err(Refusal::from)?;
+        let volumes = volumes.iter().map(|volume| wire::IndicativeVolume {
+            cell: Some(self.cell_name(volume.cell)),
+            jobs: volume.jobs,
+            lowest: volume.lowest.get(),
+            highest: volume.highest.get(),
+        });
+        Ok(Response::new(wire::GetIndicativeVolumeResponse {
+            sequence: sequence.get(),
+            halted,
+            volumes: volumes.collect(),
+        }))
+    }
 }
 
 fn no_longer(side: &str) -> Refusal {

@@ -170,6 +170,17 @@ async fn an_operator_halts_resumes_and_bounds_and_nobody_else_does() {
         matches!(accepted, Some(Event::Accepted(_))),
         "it rests: {accepted:?}"
     );
+    let indicative = wire::GetIndicativeVolumeRequest { model: model.clone() };
+    let mut explain = ExplainServiceClient::new(exchange.channel().await);
+    let indicative = explain
+        .get_indicative_volume(with_key(&exchange.key, indicative))
+        .await;
+    let indicative = indicative.unwrap().into_inner();
+    assert!(indicative.halted);
+    assert_eq!(
+        (indicative.volumes[0].jobs, indicative.volumes[0].highest),
+        (1, 1_000_000)
+    );
     let resumed = operator
         .resume_model(with_key(OPERATOR_TOKEN, resume))
         .await
