@@ -108,6 +108,19 @@ impl ClientIds {
         records
     }
 
+    pub(crate) fn make_room(&mut self, count: usize) {
+        self.records.make_room(count);
+        self.by_name.make_room(count);
+        let more = count.saturating_sub(self.ended.len());
+        self.ended.reserve(more);
+    }
+
+    /// Reads the slot where the search for an id begins.
+    #[inline]
+    pub(crate) fn touch(&self, account: Handle, client_order_id: ClientOrderId) -> u64 {
+        self.by_name.touch(tag(account, client_order_id))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }

@@ -80,6 +80,24 @@ impl Meeting {
 }
 
 impl Engine {
+    /// Whether an incoming bid could meet an ask at all. Most cannot, and need no plan.
+    #[inline]
+    pub(crate) fn bid_reaches_an_ask(&self, taker: &BidTaker<'_>) -> bool {
+        let book = self.book(taker.wish.instrument);
+        let mut tops = book.cells.tops().iter();
+        book.trading == Trading::Open
+            && tops.any(|top| top.price <= taker.limit && top.place.is_covered_by(taker.wish.eligibility))
+    }
+
+    /// Whether an incoming ask could meet a bid at all. Most cannot, and need no plan.
+    #[inline]
+    pub(crate) fn ask_reaches_a_bid(&self, taker: &AskTaker) -> bool {
+        let book = self.book(taker.instrument);
+        let mut tops = book.classes.tops().iter();
+        book.trading == Trading::Open
+            && tops.any(|top| top.price >= taker.price && taker.place.is_covered_by(&top.eligibility))
+    }
+
     /// Plans what an incoming bid does. In a halted instrument that is nothing.
     pub(crate) fn plan_bid(&self, taker: &BidTaker<'_>, plan: &mut Plan) {
         plan.clear(self.roster.islands.place_count());

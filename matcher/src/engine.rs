@@ -5,6 +5,7 @@
 //! is published last. Invariants: a refused command changes nothing but the clock; nothing here depends on the order
 //! of a hash map, on the machine, or on how the state was reached (a restored engine equals the one that was saved).
 
+mod anticipate;
 mod cancel;
 mod client_orders;
 mod explain;
@@ -40,6 +41,17 @@ use crate::roster::Roster;
 use crate::timers::Timers;
 use crate::{Command, Event, Limits, Rejected, Stamped};
 
+/// How much an engine sets aside beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Orders that rest at once.
+    pub orders: usize,
+    /// Client order ids that are remembered at once.
+    pub client_order_ids: usize,
+    /// Trades with open leases at once.
+    pub trades: usize,
+}
+
 /// The order book and all that its checks depend on.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -61,8 +73,8 @@ pub struct Engine {
     pub(crate) timers: Timers,
     /// Empty between commands.
     pub(crate) depth: DepthLog,
-    /// Kept for its vectors.
-    pub(crate) plan: Plan,
+    /// Kept for its vectors; away while a plan is carried out.
+    spare_plan: Option<Box<Plan>>,
 }
 
 impl Engine {
@@ -85,8 +97,16 @@ impl Engine {
             client_ids: ClientIds::default(),
             timers: Timers::default(),
             depth: DepthLog::default(),
-            plan: Plan::default(),
+            spare_plan: Some(Box::default()),
         }
+    }
+
+    /// Sets memory aside beforehand, so that applying commands takes none while no more than this is in the engine.
+    pub fn make_room(&mut self, room: &Room) {
+        self.orders.make_room(room.orders);
+        self.levels.make_room(room.orders);
+        self.client_ids.make_room(room.client_order_ids);
+        self.leases.make_room(room.trades);
     }
 
     /// Applies one command and appends what it did to `events`.
@@ -149,16 +169,30 @@ impl Engine {
         }
     }
 
+    /// A plan with room for one more incoming order, to be put back through [`Self::keep_plan`].
+    #[inline]
+    pub(crate) fn take_plan(&mut self) -> Box<Plan> {
+        self.spare_plan.take().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn keep_plan(&mut self, plan: Box<Plan>) {
+        self.spare_plan = Some(plan);
+    }
+
     /// The book of a listed instrument.
+    #[inline]
     pub(crate) fn book(&self, instrument: InstrumentId) -> &Book {
         self.find_book(instrument)
             .expect("orders and commands in hand name listed instruments")
     }
 
+    #[inline]
     pub(crate) fn book_mut(&mut self, instrument: InstrumentId) -> &mut Book {
         book_at(&mut self.books, instrument)
     }
 
+    #[inline]
     pub(crate) fn find_book(&self, instrument: InstrumentId) -> Option<&Book> {
         self.books.get(usize::try_from(instrument.get()).ok()?)
     }

@@ -128,6 +128,29 @@ impl Index {
         self.slots[hole & mask] = FREE;
     }
 
+    /// Makes the table as large as so many handles need.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        while self.slots.len() * 3 < count * 4 {
+            self.grow();
+        }
+    }
+
+    /// The handle that is likely to be under a tag, without asking who it is.
+    #[inline(always)]
+    pub(crate) fn guess(&self, tag: Tag) -> Option<Handle> {
+        self.find(tag, |_| true)
+    }
+
+    /// Reads the slot where the search for a tag begins.
+    #[inline(always)]
+    pub(crate) fn touch(&self, tag: Tag) -> u64 {
+        if self.slots.is_empty() {
+            return 0;
+        }
+        let mask = self.slots.len() - 1;
+        u64::from(self.slots[self.home(tag) & mask].tag.0)
+    }
+
     /// Where the search for a tag begins: a line by its high bits, a place in the line by its low ones.
     #[inline(always)]
     fn home(&self, tag: Tag) -> usize {

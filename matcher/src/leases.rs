@@ -73,6 +73,11 @@ impl Default for Leases {
 }
 
 impl Leases {
+    pub(crate) fn make_room(&mut self, trades: usize) {
+        self.runs.make_room(trades);
+        self.pages.make_room(trades);
+    }
+
     #[inline]
     pub(crate) fn next(&self) -> LeaseId {
         self.next
@@ -86,9 +91,7 @@ impl Leases {
             run: Some(self.runs.insert(run)),
             holder: Some(holder),
         };
-        for offset in 0..count {
-            self.pages.set(plus(self.next, offset), entry);
-        }
+        self.pages.fill(self.next, count, entry);
         self.next = plus(self.next, count);
     }
 

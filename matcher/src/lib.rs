@@ -33,7 +33,7 @@ pub use command::{
     JoinIsland, ListInstrument, LoseSessions, PlaceAsk, PlaceBid, PostOnly, ReleaseSlot, SetBand, SetDeadMan,
     SetPriceBand, SetSlots, SetTier, Stamped,
 };
-pub use engine::Engine;
+pub use engine::{Engine, Room};
 pub use event::{
     Alternative, AskAccepted, AskDepth, BidAccepted, BidDepth, CellKey, ClassDefinition, EndReason, Event,
     LeaseEnd, LeaseEnded, OrderEnded, Rejected, Traded,

@@ -144,7 +144,7 @@ pub(crate) struct Entry {
 }
 
 impl Order {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(entry: &Entry) -> Self {
         let (side, holder, shelf) = match entry.part {
             Part::Bid(Bid { session, class }) => (Side::Bid, session, class),
@@ -168,12 +168,12 @@ impl Order {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn price(&self) -> Price {
         self.ticks.price()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn part(&self) -> Part {
         let (holder, shelf) = (self.holder, self.shelf);
         match self.side {
@@ -189,12 +189,12 @@ impl Order {
     }
 
     /// Changes a bid's class or an ask's cell, while it stands nowhere.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn move_to(&mut self, shelf: u16) {
         self.shelf = shelf;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn standing(&self) -> Standing {
         match self.level {
             None => Standing::Away,
@@ -204,32 +204,32 @@ impl Order {
     }
 
     /// The level that it is in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn level(&self) -> Option<Handle> {
         self.level
     }
 
     /// What it displays.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shown(&self) -> Jobs {
         self.shown
     }
 
     /// Puts it in a level, showing so many jobs, or changes what it shows there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stand(&mut self, level: Handle, shown: Jobs) {
         self.level = Some(level);
         self.shown = shown;
     }
 
     /// Takes it away from its level: which that was, and what it showed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(&mut self) -> Option<(Handle, Jobs)> {
         let level = self.level.take()?;
         Some((level, std::mem::take(&mut self.shown)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn links(&self, chain: Chain) -> Links {
         match chain {
             Chain::Level => self.in_level,
@@ -237,7 +237,7 @@ impl Order {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn links_mut(&mut self, chain: Chain) -> &mut Links {
         match chain {
             Chain::Level => &mut self.in_level,
@@ -246,7 +246,7 @@ impl Order {
     }
 
     /// The bid's part, or `None` for an ask.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_bid(&self) -> Option<Bid> {
         match self.part() {
             Part::Bid(bid) => Some(bid),
@@ -255,7 +255,7 @@ impl Order {
     }
 
     /// The ask's part, or `None` for a bid.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_ask(&self) -> Option<Ask> {
         match self.part() {
             Part::Ask(ask) => Some(ask),
@@ -264,13 +264,13 @@ impl Order {
     }
 
     /// The bid's part of what is known to be a bid.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bid(&self) -> Bid {
         self.as_bid().expect("classes hold only bids")
     }
 
     /// The ask's part of what is known to be an ask.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ask(&self) -> Ask {
         self.as_ask().expect("cells and Islands hold only asks")
     }
@@ -278,7 +278,7 @@ impl Order {
 
 impl Terms {
     /// The job that goes on, for the bid of a failover.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn resumed(&self) -> Option<Resumed> {
         self.special.as_ref()?.resumes
     }

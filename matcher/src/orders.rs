@@ -23,7 +23,7 @@ impl Orders {
         self.by_id.find(tag(id), |order| self.orders[order].id == id)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, entry: Entry) -> Handle {
         let handle = self.orders.insert(Order::new(&entry));
         self.by_id.insert(tag(entry.id), handle);
@@ -34,7 +34,7 @@ impl Orders {
         handle
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, order: Handle) -> (Order, Terms) {
         let removed = self.orders.remove(order);
         self.by_id.remove(tag(removed.id), order);
@@ -67,6 +67,20 @@ impl Orders {
         *filled = filled.checked_add(jobs).expect("an order's jobs fit 32 bits");
     }
 
+    pub(crate) fn make_room(&mut self, count: usize) {
+        self.orders.make_room(count);
+        if self.terms.len() < count {
+            self.terms.resize_with(count, || None);
+        }
+        self.by_id.make_room(count);
+    }
+
+    /// The order that is likely to have an id.
+    #[inline]
+    pub(crate) fn guess(&self, id: OrderId) -> Option<Handle> {
+        self.by_id.guess(tag(id))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
     }
@@ -87,14 +101,14 @@ impl Orders {
 impl ops::Index<Handle> for Orders {
     type Output = Order;
 
-    #[inline]
+    #[inline(always)]
     fn index(&self, order: Handle) -> &Order {
         &self.orders[order]
     }
 }
 
 impl ops::IndexMut<Handle> for Orders {
-    #[inline]
+    #[inline(always)]
     fn index_mut(&mut self, order: Handle) -> &mut Order {
         &mut self.orders[order]
     }

@@ -8,7 +8,7 @@ use domain::{
 };
 use matcher::{
     Amend, BidLimit, Cancel, Command, Engine, Event, Fund, JoinIsland, Limits, ListInstrument, PlaceAsk,
-    PlaceBid, PostOnly, RejectReason, SetTier, Stamped,
+    PlaceBid, PostOnly, RejectReason, Room, SetTier, Stamped,
 };
 
 use crate::book_replay::flow::{Action, Operation};
@@ -94,6 +94,12 @@ impl Market {
             .collect()
     }
 
+    /// Has the engine read ahead for a batch, as the sequencer does.
+    pub(super) fn anticipate(&self, batch: &[Stamped]) {
+        self.engine
+            .anticipate(batch.iter().map(|stamped| &stamped.command));
+    }
+
     /// Applies one command and notes its trades.
     #[inline]
     pub(super) fn apply(&mut self, stamped: &Stamped) {
@@ -128,6 +134,11 @@ impl Market {
 
     /// Sets aside what the run writes itself, so that it takes no memory within the time.
     pub(super) fn make_room(&mut self, operations: usize) {
+        self.engine.make_room(&Room {
+            orders: self.orders.len().saturating_add(operations.div_ceil(4)),
+            client_order_ids: self.orders.len().saturating_add(operations),
+            trades: operations.div_ceil(4),
+        });
         self.trades.reserve(operations);
         self.flow_ids.reserve(operations);
         self.orders.reserve(operations);

@@ -12,7 +12,7 @@ pub(crate) struct Handle(NonZeroU32);
 
 impl Handle {
     /// The handle of a place in a vector.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(position: usize) -> Self {
         let number = u32::try_from(position)
             .ok()
@@ -25,7 +25,7 @@ impl Handle {
     }
 
     /// The place in the vector.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn position(self) -> usize {
         usize::try_from(self.0.get() - 1).expect("32 bits fit a usize")
     }
@@ -48,7 +48,7 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, value: T) -> Handle {
         if let Some(handle) = self.free.pop() {
             self.places[handle.position()] = Some(value);
@@ -59,11 +59,20 @@ impl<T> Arena<T> {
         handle
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, handle: Handle) -> T {
         let value = self.places[handle.position()].take();
         self.free.push(handle);
         value.expect("a handle names a value until it is removed")
+    }
+
+    /// Sets places aside until there are so many. They are written, so that none is first touched when it is used.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        let taken = self.places.len();
+        if taken < count {
+            self.places.resize_with(count, || None);
+            self.free.extend((taken..count).rev().map(Handle::at));
+        }
     }
 
     /// How many places there are, taken or free: the bound of every handle's position.
@@ -87,7 +96,7 @@ impl<T> Arena<T> {
 impl<T> Index<Handle> for Arena<T> {
     type Output = T;
 
-    #[inline]
+    #[inline(always)]
     fn index(&self, handle: Handle) -> &T {
         self.places[handle.position()]
             .as_ref()
@@ -96,7 +105,7 @@ impl<T> Index<Handle> for Arena<T> {
 }
 
 impl<T> IndexMut<Handle> for Arena<T> {
-    #[inline]
+    #[inline(always)]
     fn index_mut(&mut self, handle: Handle) -> &mut T {
         self.places[handle.position()]
             .as_mut()

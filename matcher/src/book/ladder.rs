@@ -43,6 +43,15 @@ pub(crate) struct Levels {
     pages: Arena<Page>,
 }
 
+impl Levels {
+    /// Sets aside what so many orders at different prices may need.
+    pub(crate) fn make_room(&mut self, order_count: usize) {
+        // Orders share levels, and levels share pages: beyond this the arenas grow as others do.
+        self.levels.make_room(order_count.div_ceil(8));
+        self.pages.make_room(order_count.div_ceil(64));
+    }
+}
+
 impl ops::Index<Handle> for Levels {
     type Output = Level;
 

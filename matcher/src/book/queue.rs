@@ -37,7 +37,7 @@ impl Queue {
         self.head.is_none()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_back(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
         self.insert_after(orders, chain, self.tail, order);
     }
@@ -52,9 +52,10 @@ impl Queue {
         self.insert_after(orders, chain, before, order);
     }
 
-    #[inline]
-    pub(crate) fn remove(&mut self, orders: &mut Orders, chain: Chain, order: Handle) {
-        let Links { previous, next } = std::mem::take(orders[order].links_mut(chain));
+    /// Takes out the order that had these links.
+    #[inline(always)]
+    pub(crate) fn unlink(&mut self, orders: &mut Orders, chain: Chain, links: Links) {
+        let Links { previous, next } = links;
         match previous {
             Some(previous) => orders[previous].links_mut(chain).next = next,
             None => self.head = next,
@@ -74,7 +75,7 @@ impl Queue {
         std::iter::successors(self.head, move |order| orders[*order].links(chain).next)
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert_after(&mut self, orders: &mut Orders, chain: Chain, previous: Option<Handle>, order: Handle) {
         let next = match previous {
             Some(previous) => orders[previous].links_mut(chain).next.replace(order),

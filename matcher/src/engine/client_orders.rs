@@ -83,6 +83,7 @@ impl Engine {
     }
 
     /// Remembers the name of an order that is accepted, which was checked to be new.
+    #[inline(always)]
     pub(super) fn remember(&mut self, account: Handle, key: Key, order: OrderId) -> Handle {
         self.accounts.get_mut(account).client_id_count += 1;
         self.client_ids.remember(Record {

@@ -98,7 +98,7 @@ impl Engine {
     /// Matches the bid of a failover; of one job, so fill-or-kill is immediate-or-cancel. One that nobody who quotes could ever fill ends at once; so does one that
     /// finds no room to rest, for a job under way is never refused.
     fn match_resumed(&mut self, handle: Handle, eligibility: &Eligibility, events: &mut Vec<Event>) {
-        let mut plan = std::mem::take(&mut self.plan);
+        let mut plan = self.take_plan();
         let taker = self.taker_of(handle, eligibility);
         if self.is_servable(&taker.wish) {
             self.plan_bid(&taker, &mut plan);
@@ -106,7 +106,7 @@ impl Engine {
         } else {
             self.end_order(handle, EndReason::NotQuotable, events);
         }
-        self.plan = plan;
+        self.keep_plan(plan);
     }
 }
 

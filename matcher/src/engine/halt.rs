@@ -106,12 +106,12 @@ impl Engine {
     }
 
     fn uncross(&mut self, handle: Handle, events: &mut Vec<Event>) {
-        let mut plan = std::mem::take(&mut self.plan);
+        let mut plan = self.take_plan();
         let eligibility = self.eligibility_of_resting(&self.orders[handle]);
         let taker = self.taker_of(handle, &eligibility);
         self.plan_bid(&taker, &mut plan);
         self.execute(handle, &plan, events);
-        self.plan = plan;
+        self.keep_plan(plan);
     }
 
     /// A bid that is in the engine already, as a taker.

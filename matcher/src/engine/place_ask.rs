@@ -138,10 +138,10 @@ impl Engine {
                 jobs: ask.jobs.min(island.free()),
                 self_trade: ask.self_trade,
             };
-            let mut plan = std::mem::take(&mut self.plan);
+            let mut plan = self.take_plan();
             self.plan_ask(&taker, &mut plan);
             let trades = !plan.filled().is_zero();
-            self.plan = plan;
+            self.keep_plan(plan);
             require(!trades, RejectReason::WouldTrade)?;
         }
         Ok(Terms {

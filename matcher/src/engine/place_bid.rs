@@ -56,15 +56,21 @@ impl Engine {
             jobs: bid.jobs,
             latency_value: bid.latency_value,
         };
-        let mut plan = std::mem::take(&mut self.plan);
+        if !self.bid_reaches_an_ask(&taker) {
+            require(must_fill(bid).is_zero(), RejectReason::NotFilled)?;
+            let order = self.accept_bid(bid, terms, key, special, events);
+            self.settle_bid(order, &bid.eligibility, events);
+            return Ok(());
+        }
+        let mut plan = self.take_plan();
         self.plan_bid(&taker, &mut plan);
         if plan.filled() < must_fill(bid) {
-            self.plan = plan;
+            self.keep_plan(plan);
             return Err(RejectReason::NotFilled.into());
         }
         let order = self.accept_bid(bid, terms, key, special, events);
         self.carry_bid(order, &bid.eligibility, &plan, events);
-        self.plan = plan;
+        self.keep_plan(plan);
         Ok(())
     }
 
@@ -76,9 +82,14 @@ impl Engine {
         plan: &Plan,
         events: &mut Vec<Event>,
     ) {
-        if self.execute(order, plan, events) == Fate::Ended {
-            return;
+        if self.execute(order, plan, events) == Fate::Open {
+            self.settle_bid(order, eligibility, events);
         }
+    }
+
+    /// Rests or ends a bid that has met all that it could.
+    #[inline]
+    fn settle_bid(&mut self, order: Handle, eligibility: &Eligibility, events: &mut Vec<Event>) {
         let instrument = self.orders[order].instrument;
         let room = may_rest(self.orders.terms(order).time_in_force)
             .then(|| self.room_for(instrument, eligibility))
@@ -89,6 +100,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     pub(super) fn room_for(
         &self,
         instrument: InstrumentId,
@@ -188,6 +200,7 @@ impl Engine {
         limit.ok_or_else(|| Refusal::unservable(self.alternative(wish)))
     }
 
+    #[inline]
     fn accept_bid(
         &mut self,
         bid: &PlaceBid,

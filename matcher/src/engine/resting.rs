@@ -24,7 +24,7 @@ pub(crate) enum Priority {
 
 impl Engine {
     /// Takes an order into the engine, without a place in the book yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert_order(&mut self, entry: Entry) -> Handle {
         let (id, owner, part, time_in_force) =
             (entry.id, entry.account, entry.part, entry.terms.time_in_force);
@@ -33,11 +33,11 @@ impl Engine {
         account.order_count += 1;
         match part {
             Part::Bid(bid) => {
+                account.bids.push_back(&mut self.orders, Chain::Owner, order);
                 if account.session != Some(bid.session) {
                     account.session = Some(bid.session);
                     self.roster.visit(bid.session, owner);
                 }
-                account.bids.push_back(&mut self.orders, Chain::Owner, order);
             }
             Part::Ask(ask) => {
                 let asks = &mut self.roster.islands[ask.island].asks;
@@ -52,16 +52,16 @@ impl Engine {
 
     /// Takes an order out of the engine, wherever it stands.
     #[inline]
-    pub(crate) fn remove_order(&mut self, order: Handle) -> (Order, Terms) {
-        self.lift(order);
-        let account = self.accounts.get_mut(self.orders[order].account);
+    pub(crate) fn remove_order(&mut self, handle: Handle) -> (Order, Terms) {
+        let (order, terms) = self.orders.remove(handle);
+        self.unlink(&order);
+        let account = self.accounts.get_mut(order.account);
         account.order_count -= 1;
-        let owned = match self.orders[order].part() {
+        let owned = match order.part() {
             Part::Bid(_) => &mut account.bids,
             Part::Ask(ask) => &mut self.roster.islands[ask.island].asks,
         };
-        owned.remove(&mut self.orders, Chain::Owner, order);
-        let (order, terms) = self.orders.remove(order);
+        owned.unlink(&mut self.orders, Chain::Owner, order.links(Chain::Owner));
         if let TimeInForce::Gtd(deadline) = terms.time_in_force {
             self.timers.disarm(deadline, armed_by(order.id));
         }
@@ -97,6 +97,7 @@ impl Engine {
     }
 
     /// Rests a bid in the class of its eligibility. The caller has made sure that there is room for the class.
+    #[inline]
     pub(crate) fn rest_bid(
         &mut self,
         order: Handle,
@@ -129,12 +130,14 @@ impl Engine {
     }
 
     /// Puts a bid at the back of its level, under the class and priority that it has.
+    #[inline]
     pub(crate) fn link_bid(&mut self, order: Handle) {
         let leaves = self.orders[order].leaves;
         self.link(order, leaves, Priority::New);
     }
 
     /// Rests an ask in its cell, showing what its Island's free slots allow.
+    #[inline]
     pub(crate) fn rest_ask(&mut self, order: Handle, priority: Priority) {
         let resting = &mut self.orders[order];
         let ask = resting.ask();
@@ -156,38 +159,50 @@ impl Engine {
     }
 
     /// Takes an order out of its level, if it is in one.
-    #[inline]
     pub(crate) fn lift(&mut self, order: Handle) {
-        let Some((handle, shown)) = self.orders[order].leave() else {
+        let standing = self.orders[order].clone();
+        self.orders[order].leave();
+        self.unlink(&standing);
+    }
+
+    /// Takes an order, as it stood, out of its level.
+    #[inline]
+    fn unlink(&mut self, order: &Order) {
+        let Some(handle) = order.level() else {
             return;
         };
+        let shown = order.shown();
         let level = &mut self.levels[handle];
         let jobs_before = level.jobs;
-        level.jobs -= u64::from(shown.get());
-        let jobs = level.jobs;
-        level.queue.remove(&mut self.orders, Chain::Level, order);
+        let jobs = jobs_before - u64::from(shown.get());
+        level.jobs = jobs;
+        level
+            .queue
+            .unlink(&mut self.orders, Chain::Level, order.links(Chain::Level));
         let is_emptied = level.queue.is_empty();
-        if !shown.is_zero() {
-            self.depth.touch(self.level_key(order), jobs_before, jobs);
-        }
-        if !is_emptied {
-            return;
-        }
-        let book = book_at(&mut self.books, self.orders[order].instrument);
-        match self.orders[order].part() {
+        let book = book_at(&mut self.books, order.instrument);
+        match order.part() {
             Part::Bid(bid) => {
-                let ladder = &mut book.classes.get_mut(bid.class).ladder;
-                if ladder.remove(&mut self.levels, handle) == BestPrice::Moved {
-                    book.classes.refresh_top(bid.class);
+                let key = LevelKey::Bid(order.instrument, bid.class, order.price());
+                self.depth.touch(key, jobs_before, jobs);
+                if is_emptied {
+                    let ladder = &mut book.classes.get_mut(bid.class).ladder;
+                    if ladder.remove(&mut self.levels, handle) == BestPrice::Moved {
+                        book.classes.refresh_top(bid.class);
+                    }
                 }
             }
             Part::Ask(ask) if shown.is_zero() => {
-                let busy = &mut book.cells.cell_mut(ask.cell).busy;
-                busy.remove(&mut self.levels, handle);
+                if is_emptied {
+                    let busy = &mut book.cells.cell_mut(ask.cell).busy;
+                    busy.remove(&mut self.levels, handle);
+                }
             }
             Part::Ask(ask) => {
-                let ladder = &mut book.cells.cell_mut(ask.cell).displayed;
-                if ladder.remove(&mut self.levels, handle) == BestPrice::Moved {
+                let cell = book.cells.cell_mut(ask.cell);
+                let key = LevelKey::Ask(cell_key(order.instrument, cell.place), order.price());
+                self.depth.touch(key, jobs_before, jobs);
+                if is_emptied && cell.displayed.remove(&mut self.levels, handle) == BestPrice::Moved {
                     book.cells.refresh_top(ask.cell);
                 }
             }
@@ -216,6 +231,9 @@ impl Engine {
     /// Publishes each level that changed since the last time, once, in order.
     #[inline]
     pub(crate) fn publish_depth(&mut self, events: &mut Vec<Event>) {
+        if self.depth.is_empty() {
+            return;
+        }
         self.depth.settle();
         for touch in self.depth.touches() {
             let jobs = touch.jobs;
@@ -236,40 +254,42 @@ impl Engine {
     }
 
     /// Puts an order into its ladder.
-    fn link(&mut self, order: Handle, displayed: Jobs, priority: Priority) {
-        let placed = &self.orders[order];
-        let ticks = placed.ticks;
-        let book = book_at(&mut self.books, placed.instrument);
-        let handle = match placed.part() {
+    #[inline]
+    fn link(&mut self, handle: Handle, displayed: Jobs, priority: Priority) {
+        let order = &self.orders[handle];
+        let (instrument, ticks) = (order.instrument, order.ticks);
+        let book = book_at(&mut self.books, instrument);
+        let (level_handle, key) = match order.part() {
             Part::Bid(bid) => {
                 let ladder = &mut book.classes.get_mut(bid.class).ladder;
                 let (level, best) = ladder.level_or_new(&mut self.levels, ticks);
                 if best == BestPrice::Moved {
                     book.classes.refresh_top(bid.class);
                 }
-                level
+                (level, LevelKey::Bid(instrument, bid.class, ticks.price()))
             }
             Part::Ask(ask) => {
-                let ladder = &mut book.cells.cell_mut(ask.cell).displayed;
-                let (level, best) = ladder.level_or_new(&mut self.levels, ticks);
+                let cell = book.cells.cell_mut(ask.cell);
+                let place = cell.place;
+                let (level, best) = cell.displayed.level_or_new(&mut self.levels, ticks);
                 if best == BestPrice::Moved {
                     book.cells.refresh_top(ask.cell);
                 }
-                level
+                (level, LevelKey::Ask(cell_key(instrument, place), ticks.price()))
             }
         };
-        self.orders[order].stand(handle, displayed);
-        let level = &mut self.levels[handle];
+        self.orders[handle].stand(level_handle, displayed);
+        let level = &mut self.levels[level_handle];
         let jobs_before = level.jobs;
-        level.jobs += u64::from(displayed.get());
-        let jobs = level.jobs;
+        let jobs = jobs_before + u64::from(displayed.get());
+        level.jobs = jobs;
         match priority {
-            Priority::New => level.queue.push_back(&mut self.orders, Chain::Level, order),
+            Priority::New => level.queue.push_back(&mut self.orders, Chain::Level, handle),
             Priority::Kept => level
                 .queue
-                .insert_by_priority(&mut self.orders, Chain::Level, order),
+                .insert_by_priority(&mut self.orders, Chain::Level, handle),
         }
-        self.depth.touch(self.level_key(order), jobs_before, jobs);
+        self.depth.touch(key, jobs_before, jobs);
     }
 
     #[inline]

@@ -69,6 +69,7 @@ impl Engine {
     }
 
     /// Matches an ask that stands nowhere against the resting bids.
+    #[inline]
     pub(crate) fn match_ask(&mut self, ask: Handle, events: &mut Vec<Event>) -> Fate {
         let order = &self.orders[ask];
         let book = self.book(order.instrument);
@@ -83,10 +84,13 @@ impl Engine {
             jobs: order.leaves.min(self.roster.islands[order.ask().island].free()),
             self_trade: order.self_trade,
         };
-        let mut plan = std::mem::take(&mut self.plan);
+        if !self.ask_reaches_a_bid(&taker) {
+            return Fate::Open;
+        }
+        let mut plan = self.take_plan();
         self.plan_ask(&taker, &mut plan);
         let fate = self.execute(ask, &plan, events);
-        self.plan = plan;
+        self.keep_plan(plan);
         fate
     }
 }

@@ -45,6 +45,13 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// Sets aside what so many trades of a few jobs each may need.
+    pub(super) fn make_room(&mut self, trades: usize) {
+        let count = trades.div_ceil(4);
+        self.pages.make_room(count);
+        self.by_number.make_room(count);
+    }
+
     #[inline]
     pub(super) fn get(&self, lease: LeaseId) -> Entry {
         let (number, place) = split(lease);
@@ -76,6 +83,23 @@ impl Pages {
             self.pages.remove(handle);
             self.by_number.remove(Tag::of_number(number), handle);
             self.latest = self.latest.filter(|latest| *latest != handle);
+        }
+    }
+
+    /// Makes the entries of new leases, of which nothing was known.
+    #[inline]
+    pub(super) fn fill(&mut self, first: LeaseId, count: u32, entry: Entry) {
+        let mut lease = first.get();
+        let mut left = usize::try_from(count).expect("32 bits fit a usize");
+        while left > 0 {
+            let (number, place) = split(LeaseId::new(lease));
+            let handle = self.find(number).unwrap_or_else(|| self.add(number));
+            let page = &mut self.pages[handle];
+            let stretch = left.min(PAGE - place);
+            page.entries[place..place + stretch].fill(entry);
+            page.count += u32::try_from(stretch).expect("a page's entries fit 32 bits");
+            lease += u64::try_from(stretch).expect("a page's entries fit 64 bits");
+            left -= stretch;
         }
     }
 
