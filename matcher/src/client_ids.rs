@@ -115,10 +115,10 @@ impl ClientIds {
         self.ended.reserve(more);
     }
 
-    /// Reads the slot where the search for an id begins.
+    /// Asks for the slot where the search for an id begins.
     #[inline]
-    pub(crate) fn touch(&self, account: Handle, client_order_id: ClientOrderId) -> u64 {
-        self.by_name.touch(tag(account, client_order_id))
+    pub(crate) fn prefetch_slot(&self, account: Handle, client_order_id: ClientOrderId) {
+        self.by_name.prefetch(tag(account, client_order_id));
     }
 
     pub(crate) fn len(&self) -> usize {

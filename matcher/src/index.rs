@@ -6,6 +6,7 @@
 //! nothing that the engine does depends on the order in it.
 
 use crate::book::arena::Handle;
+use crate::prefetch::prefetch;
 
 /// 32 bits of the hash of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,14 +142,12 @@ impl Index {
         self.find(tag, |_| true)
     }
 
-    /// Reads the slot where the search for a tag begins.
+    /// Asks for the slot where the search for a tag begins.
     #[inline(always)]
-    pub(crate) fn touch(&self, tag: Tag) -> u64 {
-        if self.slots.is_empty() {
-            return 0;
+    pub(crate) fn prefetch(&self, tag: Tag) {
+        if let Some(mask) = self.slots.len().checked_sub(1) {
+            prefetch(&self.slots[self.home(tag) & mask]);
         }
-        let mask = self.slots.len() - 1;
-        u64::from(self.slots[self.home(tag) & mask].tag.0)
     }
 
     /// Where the search for a tag begins: a line by its high bits, a place in the line by its low ones.

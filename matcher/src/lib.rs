@@ -20,6 +20,7 @@ mod leases;
 mod limits;
 mod order;
 mod orders;
+mod prefetch;
 mod reject;
 mod risk;
 mod roster;

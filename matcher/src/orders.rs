@@ -7,6 +7,7 @@ use domain::{Jobs, OrderId};
 use crate::book::arena::{Arena, Handle};
 use crate::index::{Index, Tag};
 use crate::order::{Entry, Order, Terms};
+use crate::prefetch::prefetch;
 
 /// The orders.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +80,21 @@ impl Orders {
     #[inline]
     pub(crate) fn guess(&self, id: OrderId) -> Option<Handle> {
         self.by_id.guess(tag(id))
+    }
+
+    /// Asks for the slot where the search for an id begins.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, id: OrderId) {
+        self.by_id.prefetch(tag(id));
+    }
+
+    /// Asks for an order and its terms.
+    #[inline]
+    pub(crate) fn prefetch(&self, order: Handle) {
+        self.orders.prefetch(order);
+        if let Some(terms) = self.terms.get(order.position()) {
+            prefetch(terms);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

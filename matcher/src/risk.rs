@@ -56,6 +56,23 @@ impl Accounts {
         self.by_id.find(tag(account), is_meant)
     }
 
+    /// Asks for the slot where the search for an account begins.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, account: AccountId) {
+        self.by_id.prefetch(tag(account));
+    }
+
+    /// The account that is likely to have an id.
+    #[inline]
+    pub(crate) fn guess(&self, account: AccountId) -> Option<Handle> {
+        self.by_id.guess(tag(account))
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, account: Handle) {
+        self.accounts.prefetch(account);
+    }
+
     pub(crate) fn find_or_new(&mut self, id: AccountId) -> Handle {
         if let Some(account) = self.find(id) {
             return account;

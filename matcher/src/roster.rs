@@ -117,6 +117,18 @@ impl Roster {
             .find(tag, |handle| self.islands[handle].id == island)
     }
 
+    /// Asks for the slot where the search for an Island begins.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, island: IslandId) {
+        self.islands_by_id.prefetch(Tag::of_number(island.get()));
+    }
+
+    /// The Island that is likely to have an id.
+    #[inline]
+    pub(crate) fn guess_island(&self, island: IslandId) -> Option<Handle> {
+        self.islands_by_id.guess(Tag::of_number(island.get()))
+    }
+
     pub(crate) fn open_session(&mut self, id: SessionId) -> Handle {
         let handle = self.sessions.insert(Session {
             id,

@@ -96,8 +96,7 @@ impl Market {
 
     /// Has the engine read ahead for a batch, as the sequencer does.
     pub(super) fn anticipate(&self, batch: &[Stamped]) {
-        self.engine
-            .anticipate(batch.iter().map(|stamped| &stamped.command));
+        self.engine.anticipate(batch);
     }
 
     /// Applies one command and notes its trades.
@@ -135,7 +134,7 @@ impl Market {
     /// Sets aside what the run writes itself, so that it takes no memory within the time.
     pub(super) fn make_room(&mut self, operations: usize) {
         self.engine.make_room(&Room {
-            orders: self.orders.len().saturating_add(operations.div_ceil(4)),
+            orders: self.orders.len().saturating_add(self.orders.len().div_ceil(4)),
             client_order_ids: self.orders.len().saturating_add(operations),
             trades: operations.div_ceil(4),
         });

@@ -6,6 +6,8 @@
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
+use crate::prefetch::prefetch;
+
 /// The name of a value in an [`Arena`]. Four bytes, and so is an `Option` of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Handle(NonZeroU32);
@@ -64,6 +66,14 @@ impl<T> Arena<T> {
         let value = self.places[handle.position()].take();
         self.free.push(handle);
         value.expect("a handle names a value until it is removed")
+    }
+
+    /// Asks for a value, whether or not it is there.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, handle: Handle) {
+        if let Some(place) = self.places.get(handle.position()) {
+            prefetch(place);
+        }
     }
 
     /// Sets places aside until there are so many. They are written, so that none is first touched when it is used.

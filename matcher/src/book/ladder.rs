@@ -44,6 +44,11 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
+    #[inline]
+    pub(crate) fn prefetch(&self, level: Handle) {
+        self.levels.prefetch(level);
+    }
+
     /// Sets aside what so many orders at different prices may need.
     pub(crate) fn make_room(&mut self, order_count: usize) {
         // Orders share levels, and levels share pages: beyond this the arenas grow as others do.

@@ -33,6 +33,10 @@ impl Queue {
         self.head
     }
 
+    pub(crate) fn tail(&self) -> Option<Handle> {
+        self.tail
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
     }

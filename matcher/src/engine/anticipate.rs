@@ -1,68 +1,51 @@
-//! Reading ahead: what a batch of commands will touch is brought into the cache before the first of them is applied.
+//! Reading ahead: what a batch of commands will touch is asked for before the first of them is applied.
 //!
 //! One command after another waits for memory again and again: for the slot of a name, then for the order that the
-//! slot names, then for the order's neighbours. Over a batch the reads of one kind do not depend on each other, so
-//! the processor has many of them under way at once. Nothing is changed and nothing is decided here; a batch that was
-//! not read ahead, or that the commands before it made stale, is applied to the same events.
+//! slot names, then for the order's neighbours. Over a batch the waits of one kind do not depend on each other, so
+//! they are gone through kind by kind, and memory answers many at once. Nothing is changed and nothing is decided
+//! here: a batch that was not read ahead, or that the commands before it made stale, is applied to the same events.
 
-use std::hint::black_box;
+use domain::OrderId;
 
-use crate::Command;
 use crate::book::arena::Handle;
 use crate::book::queue::Chain;
 use crate::engine::Engine;
 use crate::order::Part;
+use crate::{Command, PlaceAsk, PlaceBid, Stamped};
 
-/// Commands that are read ahead together: what one core has memory reads for, and what stays in its nearest cache.
+/// Commands that are read ahead together: what stays in the nearest cache until it is used.
 const WINDOW: usize = 32;
 
-impl Engine {
-    /// Reads ahead for the commands of a batch, some of them or all. Worth calling before a batch of more than a few.
-    pub fn anticipate<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) {
-        let mut orders: [Option<Handle>; WINDOW] = [None; WINDOW];
-        let mut commands = commands.into_iter().peekable();
-        while commands.peek().is_some() {
-            let mut touched = 0;
-            for (command, order) in commands.by_ref().zip(&mut orders) {
-                *order = None;
-                touched ^= self.touch_names(command, order);
-            }
-            for order in orders.iter().flatten() {
-                touched ^= self.touch_order(*order);
-            }
-            for order in orders.iter().flatten() {
-                touched ^= self.touch_neighbours(*order);
-            }
-            black_box(touched);
-            if commands.peek().is_none() {
-                break;
-            }
-        }
-    }
+/// What is known so far of what a command touches.
+#[derive(Clone, Copy, Debug)]
+enum Lead {
+    /// Nothing that is worth a wait.
+    None,
+    /// An order that is there.
+    Order(Handle),
+    /// The account of a new bid.
+    Bidder(Handle),
+    /// The Island of a new ask.
+    Seller(Handle),
+}
 
-    /// The slots of the names that a command gives, and the order that it is about.
+/// What a command names. Those that come seldom are not read ahead for.
+#[derive(Clone, Copy, Debug)]
+enum Names<'a> {
+    None,
+    Bid(&'a PlaceBid),
+    Ask(&'a PlaceAsk),
+    Order(OrderId),
+}
+
+impl<'a> Names<'a> {
     #[inline]
-    fn touch_names(&self, command: &Command, order: &mut Option<Handle>) -> u64 {
+    fn of(command: &'a Command) -> Self {
         match command {
-            Command::PlaceBid(bid) => {
-                let account = self.accounts.find(bid.account);
-                account.map_or(0, |account| self.client_ids.touch(account, bid.client_order_id))
-            }
-            Command::PlaceAsk(ask) => {
-                let island = self.roster.find_island(ask.island);
-                island.map_or(0, |island| {
-                    let owner = self.roster.islands[island].owner;
-                    self.client_ids.touch(owner, ask.client_order_id)
-                })
-            }
-            Command::Cancel(cancel) => {
-                *order = self.orders.guess(cancel.order);
-                0
-            }
-            Command::Amend(amend) => {
-                *order = self.orders.guess(amend.order);
-                0
-            }
+            Command::PlaceBid(bid) => Self::Bid(bid),
+            Command::PlaceAsk(ask) => Self::Ask(ask),
+            Command::Cancel(cancel) => Self::Order(cancel.order),
+            Command::Amend(amend) => Self::Order(amend.order),
             Command::SetRegions(_)
             | Command::ListInstrument(_)
             | Command::OpenSession
@@ -82,30 +65,108 @@ impl Engine {
             | Command::Halt(_)
             | Command::Resume(_)
             | Command::SetPriceBand(_)
-            | Command::Tick => 0,
+            | Command::Tick => Self::None,
+        }
+    }
+}
+
+impl Engine {
+    /// Reads ahead for the commands of a batch. Worth calling before a batch of more than a few.
+    pub fn anticipate(&self, batch: &[Stamped]) {
+        let mut leads = [Lead::None; WINDOW];
+        for window in batch.chunks(WINDOW) {
+            for stamped in window {
+                self.ask_for_slots(stamped);
+            }
+            for (stamped, lead) in window.iter().zip(&mut leads) {
+                *lead = self.lead_of(stamped);
+            }
+            let leads = &leads[..window.len()];
+            for lead in leads {
+                self.ask_for_neighbours(*lead);
+            }
+            for lead in leads {
+                self.ask_for_tails(*lead);
+            }
         }
     }
 
-    /// An order and its terms.
+    /// The slots in which the names are found that a command gives.
     #[inline]
-    fn touch_order(&self, order: Handle) -> u64 {
-        self.orders[order].priority ^ self.orders.terms(order).units_max.get()
+    fn ask_for_slots(&self, stamped: &Stamped) {
+        match Names::of(&stamped.command) {
+            Names::Bid(bid) => {
+                self.orders.prefetch_slot(OrderId::of_sequence(stamped.sequence));
+                self.accounts.prefetch_slot(bid.account);
+            }
+            Names::Ask(ask) => {
+                self.orders.prefetch_slot(OrderId::of_sequence(stamped.sequence));
+                self.roster.prefetch_slot(ask.island);
+            }
+            Names::Order(order) => self.orders.prefetch_slot(order),
+            Names::None => {}
+        }
+    }
+
+    /// What the slots name. Who it is shows when the command is applied; a guess is good enough here.
+    #[inline]
+    fn lead_of(&self, stamped: &Stamped) -> Lead {
+        match Names::of(&stamped.command) {
+            Names::Bid(bid) => self.accounts.guess(bid.account).map_or(Lead::None, |account| {
+                self.accounts.prefetch(account);
+                self.client_ids.prefetch_slot(account, bid.client_order_id);
+                Lead::Bidder(account)
+            }),
+            Names::Ask(ask) => self.roster.guess_island(ask.island).map_or(Lead::None, |island| {
+                let owner = self.roster.islands[island].owner;
+                self.accounts.prefetch(owner);
+                self.client_ids.prefetch_slot(owner, ask.client_order_id);
+                Lead::Seller(island)
+            }),
+            Names::Order(order) => self.lead_to(order),
+            Names::None => Lead::None,
+        }
+    }
+
+    #[inline]
+    fn lead_to(&self, order: OrderId) -> Lead {
+        self.orders.guess(order).map_or(Lead::None, |order| {
+            self.orders.prefetch(order);
+            Lead::Order(order)
+        })
     }
 
     /// What is linked to an order: its level, its owner, and the orders next to it.
     #[inline]
-    fn touch_neighbours(&self, order: Handle) -> u64 {
-        let order = &self.orders[order];
-        let level = order.level().map_or(0, |level| self.levels[level].jobs);
-        let links = [order.links(Chain::Level), order.links(Chain::Owner)];
-        let neighbours = links.iter().flat_map(|links| [links.previous, links.next]);
-        let neighbours = neighbours
-            .flatten()
-            .fold(0, |sum, neighbour| sum ^ self.orders[neighbour].priority);
-        let holder = match order.part() {
-            Part::Bid(_) => 0,
-            Part::Ask(ask) => self.roster.islands[ask.island].id.get(),
+    fn ask_for_neighbours(&self, lead: Lead) {
+        let Lead::Order(handle) = lead else {
+            return;
         };
-        level ^ neighbours ^ holder ^ self.accounts.get(order.account).id.get()
+        let order = &self.orders[handle];
+        if let Some(level) = order.level() {
+            self.levels.prefetch(level);
+        }
+        for links in [order.links(Chain::Level), order.links(Chain::Owner)] {
+            for neighbour in [links.previous, links.next].into_iter().flatten() {
+                self.orders.prefetch(neighbour);
+            }
+        }
+        self.accounts.prefetch(order.account);
+        if let Part::Ask(ask) = order.part() {
+            self.roster.islands.prefetch(ask.island);
+        }
+    }
+
+    /// The order behind which a new one is listed among those of its owner.
+    #[inline]
+    fn ask_for_tails(&self, lead: Lead) {
+        let owned = match lead {
+            Lead::Bidder(account) => &self.accounts.get(account).bids,
+            Lead::Seller(island) => &self.roster.islands[island].asks,
+            Lead::None | Lead::Order(_) => return,
+        };
+        if let Some(tail) = owned.tail() {
+            self.orders.prefetch(tail);
+        }
     }
 }
