@@ -24,6 +24,8 @@ const KILLS: u64 = 2;
 const WORKERS: u64 = 4;
 /// Jobs that complete before each kill.
 const COMPLETED_BEFORE_KILL: u64 = 12;
+/// Tokens of an answer.
+const TOKENS_MAX: u32 = 24;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the consumers were told.
@@ -35,6 +37,8 @@ struct Told {
     completed: BTreeMap<String, i64>,
     /// Streams that broke off, as they should when the exchange dies.
     broken: u64,
+    /// Job to tokens that had come, of every job whose stream broke off.
+    in_flight: BTreeMap<String, u32>,
 }
 
 impl Told {
@@ -47,6 +51,7 @@ impl Told {
             );
         }
         self.broken += other.broken;
+        self.in_flight.extend(other.in_flight);
     }
 }
 
@@ -65,7 +70,7 @@ fn bid(
                 role: "user".to_owned(),
                 content: "Count.".to_owned(),
             }],
-            max_tokens: 24,
+            max_tokens: TOKENS_MAX,
             seed: Some(1),
             ..JobInput::default()
         }],
@@ -80,13 +85,21 @@ fn bid(
     }
 }
 
+/// What consumers do, counted for whoever decides when to kill.
+#[derive(Default)]
+struct Progress {
+    completed: AtomicU64,
+    /// Jobs whose first token came.
+    begun: AtomicU64,
+}
+
 /// Buys until the exchange dies.
 async fn consume(
     mut exchange: Exchange,
     model: String,
     worker: u64,
     round: u64,
-    completed: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 ) -> Told {
     let mut told = Told::default();
     // One that rests: too cheap for anybody.
@@ -109,6 +122,7 @@ async fn consume(
             return told;
         };
         let mut stream = stream.into_inner();
+        let (mut job, mut tokens) = (String::new(), 0);
         loop {
             match stream.message().await {
                 Ok(Some(event)) => match event.event.unwrap() {
@@ -119,15 +133,23 @@ async fn consume(
                         let bill = done.bill.unwrap();
                         told.completed
                             .insert(done.job_id, bill.charge_nano + bill.fee_nano);
-                        completed.fetch_add(1, Ordering::Relaxed);
+                        progress.completed.fetch_add(1, Ordering::Relaxed);
                         break;
                     }
                     Event::Ended(ended) => panic!("{ended:?}"),
-                    Event::Matched(_) | Event::Output(_) | Event::FailedOver(_) => {}
+                    Event::Matched(matched) => job = matched.job_id,
+                    Event::Output(output) => {
+                        progress
+                            .begun
+                            .fetch_add(u64::from(tokens == 0), Ordering::Relaxed);
+                        tokens += u32::try_from(output.token_ids.len()).unwrap();
+                    }
+                    Event::FailedOver(_) => {}
                 },
                 Ok(None) => panic!("the stream of {name} ended and looks complete"),
                 Err(_) => {
                     told.broken += 1;
+                    told.in_flight.insert(job, tokens);
                     return told;
                 }
             }
@@ -144,7 +166,7 @@ fn a_killed_exchange_loses_and_doubles_nothing() {
         let mut told = Told::default();
         let seed = number("ATOLL_LONG_SEED", 1);
         for round in seed..seed + number("ATOLL_LONG_COUNT", KILLS) {
-            let completed = Arc::new(AtomicU64::new(0));
+            let progress = Arc::new(Progress::default());
             let mut workers = JoinSet::new();
             for worker in 0..WORKERS {
                 let exchange = apart.consumer().await;
@@ -153,19 +175,29 @@ fn a_killed_exchange_loses_and_doubles_nothing() {
                     apart.model.clone(),
                     worker,
                     round,
-                    Arc::clone(&completed),
+                    Arc::clone(&progress),
                 ));
             }
             let deadline = Instant::now() + PATIENCE;
-            while completed.load(Ordering::Relaxed) < COMPLETED_BEFORE_KILL + round % 5 {
-                assert!(Instant::now() < deadline, "no progress in round {round}");
-                tokio::task::yield_now().await;
-            }
+            let wait = async |good: &dyn Fn() -> bool| {
+                while !good() {
+                    assert!(Instant::now() < deadline, "no progress in round {round}");
+                    tokio::task::yield_now().await;
+                }
+            };
+            let wanted = COMPLETED_BEFORE_KILL + round % 5;
+            wait(&|| progress.completed.load(Ordering::Relaxed) >= wanted).await;
+            // The kill comes when a job has just begun, so that at least one is in flight.
+            let begun = progress.begun.load(Ordering::Relaxed);
+            wait(&|| progress.begun.load(Ordering::Relaxed) > begun).await;
             apart.kill_exchange();
+            let mut latest = Told::default();
             while let Some(worker) = workers.join_next().await {
-                told.merge(worker.unwrap());
+                latest.merge(worker.unwrap());
             }
             apart.restart_exchange().await;
+            repeat(&mut apart, &latest.accepted).await;
+            told.merge(latest);
             check(&mut apart, &told).await;
         }
         assert!(told.broken >= WORKERS, "every consumer saw his stream break");
@@ -219,6 +251,15 @@ async fn check(apart: &mut Apart, told: &Told) {
     for (job, cost) in &told.completed {
         assert_eq!(charged.get(job), Some(cost), "{job}");
     }
+    let young = told
+        .in_flight
+        .iter()
+        .filter(|(_, tokens)| **tokens * 2 < TOKENS_MAX);
+    let young: Vec<&String> = young.map(|(job, _)| job).collect();
+    assert!(!young.is_empty(), "no job was cut in its first half");
+    for job in young {
+        assert!(!charged.contains_key(job), "{job} was in flight and was charged");
+    }
     let unheard = charged
         .keys()
         .filter(|job| !told.completed.contains_key(*job))
@@ -248,30 +289,27 @@ async fn check(apart: &mut Apart, told: &Told) {
         !alive.contains("running") && !alive.contains("waiting"),
         "{alive:?}"
     );
+}
 
-    // What was acknowledged is not done a second time.
-    let (name, order) = told.accepted.iter().next().unwrap();
-    let again = bid(
-        &apart.model,
-        name.clone(),
-        if name.starts_with("rest") {
+/// Everything that was acknowledged before the crash, the last as well as the first, is there: a repeat is the same order,
+/// and is not done a second time.
+async fn repeat(apart: &mut Apart, accepted: &BTreeMap<String, String>) {
+    let mut consumer = apart.consumer().await;
+    for (name, order) in accepted {
+        let limit = if name.starts_with("rest") {
             1_000
         } else {
             100_000_000
-        },
-        kind(name),
-        expiry(name),
-    );
-    let mut stream = consumer.submit_job(again).await.unwrap().into_inner();
-    let first = stream.message().await.unwrap().unwrap().event.unwrap();
-    let Event::Accepted(accepted) = first else {
-        panic!("{first:?}")
-    };
-    assert!(
-        accepted.repeated_order,
-        "{name} was acknowledged before the crash"
-    );
-    assert_eq!(accepted.order_id, *order);
+        };
+        let again = bid(&apart.model, name.clone(), limit, kind(name), expiry(name));
+        let mut stream = consumer.submit_job(again).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap().event.unwrap();
+        let Event::Accepted(accepted) = first else {
+            panic!("{first:?}")
+        };
+        assert!(accepted.repeated_order, "{name} was acknowledged and is gone");
+        assert_eq!(accepted.order_id, *order);
+    }
 }
 
 fn kind(name: &str) -> TimeInForceKind {
