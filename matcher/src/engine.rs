@@ -198,6 +198,21 @@ impl Engine {
     }
 }
 
+/// Appends an event. Making room first lets the event be written where it belongs: made before, as by `push`, it would
+/// be copied there, and copying what was just written in pieces stalls.
+#[inline(always)]
+pub(crate) fn emit(events: &mut Vec<Event>, event: impl FnOnce() -> Event) {
+    if events.len() == events.capacity() {
+        make_room_for_events(events);
+    }
+    events.push(event());
+}
+
+#[cold]
+fn make_room_for_events(events: &mut Vec<Event>) {
+    events.reserve(16);
+}
+
 /// The book of a listed instrument, when other parts of the engine are in use.
 #[inline]
 pub(crate) fn book_at(books: &mut [Book], instrument: InstrumentId) -> &mut Book {

@@ -1,5 +1,7 @@
 //! `cargo xtask measure ROW`: one figure of the "must show" tables, with what it is compared to.
 
+mod book;
+
 use std::time::Instant;
 use std::{env, fs};
 
@@ -37,6 +39,24 @@ struct Figure {
 }
 
 const ROWS: &[Row] = &[
+    Row {
+        name: "book-speed-one",
+        what: "ns an operation through the engine, one book, beside a floor that checks nothing",
+        goal: "<= 1.6",
+        run: book::one,
+    },
+    Row {
+        name: "book-speed-hundred",
+        what: "the same over a hundred books",
+        goal: "<= 1.8",
+        run: book::hundred,
+    },
+    Row {
+        name: "book-speed-deep",
+        what: "the same in a book of a million orders",
+        goal: "<= 1.6",
+        run: book::deep,
+    },
     Row {
         name: "cold-build",
         what: "seconds of a cold `cargo xtask up` build, beside five minutes",

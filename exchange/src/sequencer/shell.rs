@@ -164,6 +164,8 @@ impl Shell {
         let batch = mem::take(&mut self.batch);
         self.writer.begin(self.position.sequence, batch)?;
         let mut applied = Vec::with_capacity(self.pending.len());
+        self.engine
+            .anticipate(self.pending.iter().map(|pending| &pending.stamped));
         for Pending { stamped, reply } in self.pending.drain(..) {
             self.events.clear();
             self.engine.apply(&stamped, &mut self.events);

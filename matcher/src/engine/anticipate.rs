@@ -5,6 +5,7 @@
 //! they are gone through kind by kind, and memory answers many at once. Nothing is changed and nothing is decided
 //! here: a batch that was not read ahead, or that the commands before it made stale, is applied to the same events.
 
+use arrayvec::ArrayVec;
 use domain::OrderId;
 
 use crate::book::arena::Handle;
@@ -72,10 +73,15 @@ impl<'a> Names<'a> {
 
 impl Engine {
     /// Reads ahead for the commands of a batch. Worth calling before a batch of more than a few.
-    pub fn anticipate(&self, batch: &[Stamped]) {
+    pub fn anticipate<'a>(&self, batch: impl IntoIterator<Item = &'a Stamped>) {
+        let mut batch = batch.into_iter();
         let mut leads = [Lead::None; WINDOW];
-        for window in batch.chunks(WINDOW) {
-            for stamped in window {
+        loop {
+            let window: ArrayVec<&Stamped, WINDOW> = batch.by_ref().take(WINDOW).collect();
+            if window.is_empty() {
+                return;
+            }
+            for stamped in &window {
                 self.ask_for_slots(stamped);
             }
             for (stamped, lead) in window.iter().zip(&mut leads) {

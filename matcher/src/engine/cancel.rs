@@ -4,8 +4,8 @@ use domain::{AccountId, OrderId};
 
 use crate::book::arena::Handle;
 use crate::book::queue::Chain;
-use crate::engine::Engine;
 use crate::engine::refusal::{Refusal, require};
+use crate::engine::{Engine, emit};
 use crate::order::{Order, Part, Standing};
 use crate::{Amend, Cancel, CancelAll, CancelScope, EndReason, Event, RejectReason};
 
@@ -78,7 +78,7 @@ impl Engine {
                 }
             }
         }
-        events.push(Event::Amended {
+        emit(events, || Event::Amended {
             order: amend.order,
             account: amend.account,
             leaves: amend.leaves,

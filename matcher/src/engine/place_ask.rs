@@ -7,11 +7,11 @@ use crate::book::arena::Handle;
 use crate::book::cells::Place;
 use crate::client_ids::Fingerprint;
 use crate::crossing::AskTaker;
-use crate::engine::Engine;
 use crate::engine::client_orders::{Key, Owner, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::resting::{Priority, cell_key};
 use crate::engine::trading::Fate;
+use crate::engine::{Engine, emit};
 use crate::order::{self, Ask, Entry, Part};
 use crate::{AskAccepted, EndReason, Event, PlaceAsk, PostOnly, RejectReason};
 
@@ -63,17 +63,19 @@ impl Engine {
         });
         let island = &mut self.roster.islands[terms.island];
         island.leaves_bound = island.leaves_bound.max(ask.jobs);
-        events.push(Event::AskAccepted(AskAccepted {
-            order: id,
-            island: ask.island,
-            account: self.accounts.get(owner).id,
-            session: ask.session,
-            client_order_id: ask.client_order_id,
-            cell: cell_key(ask.instrument, terms.place),
-            price: ask.price,
-            jobs: ask.jobs,
-            time_in_force: ask.time_in_force,
-        }));
+        emit(events, || {
+            Event::AskAccepted(AskAccepted {
+                order: id,
+                island: ask.island,
+                account: self.accounts.get(owner).id,
+                session: ask.session,
+                client_order_id: ask.client_order_id,
+                cell: cell_key(ask.instrument, terms.place),
+                price: ask.price,
+                jobs: ask.jobs,
+                time_in_force: ask.time_in_force,
+            })
+        });
         if self.match_ask(order, events) == Fate::Open {
             if may_rest(ask.time_in_force) {
                 self.rest_ask(order, Priority::New);

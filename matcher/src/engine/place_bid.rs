@@ -7,12 +7,13 @@ use domain::{
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
+use crate::book::classes::Room;
 use crate::client_ids::Fingerprint;
 use crate::crossing::{BidTaker, Plan, Wish};
-use crate::engine::Engine;
 use crate::engine::client_orders::{Key, Owner, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::trading::Fate;
+use crate::engine::{Engine, emit};
 use crate::order::{self, Bid, Entry, Part, Special};
 use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, PostOnly, RejectReason};
 
@@ -24,6 +25,8 @@ struct Terms {
     limit: Price,
     reserved_per_job: Credits,
     reserved: Credits,
+    /// The class that the bid would rest in, if there is one already: it keeps its number.
+    class: Option<u16>,
 }
 
 impl Engine {
@@ -59,7 +62,10 @@ impl Engine {
         if !self.bid_reaches_an_ask(&taker) {
             require(must_fill(bid).is_zero(), RejectReason::NotFilled)?;
             let order = self.accept_bid(bid, terms, key, special, events);
-            self.settle_bid(order, &bid.eligibility, events);
+            match terms.class {
+                Some(class) => self.rest_bid(order, bid.eligibility, Room::Known(class), events),
+                None => self.settle_bid(order, &bid.eligibility, events),
+            }
             return Ok(());
         }
         let mut plan = self.take_plan();
@@ -101,11 +107,7 @@ impl Engine {
     }
 
     #[inline]
-    pub(super) fn room_for(
-        &self,
-        instrument: InstrumentId,
-        eligibility: &Eligibility,
-    ) -> Option<crate::book::classes::Room> {
+    pub(super) fn room_for(&self, instrument: InstrumentId, eligibility: &Eligibility) -> Option<Room> {
         self.book(instrument)
             .classes
             .room_for(eligibility, self.limits.classes_per_instrument_max)
@@ -133,10 +135,12 @@ impl Engine {
         )?;
         self.check_deadline(bid.time_in_force)?;
         self.check_owner(owner, bid.time_in_force)?;
-        require(
-            !may_rest(bid.time_in_force) || self.room_for(bid.instrument, &bid.eligibility).is_some(),
-            RejectReason::TooManyClasses,
-        )?;
+        let room = if may_rest(bid.time_in_force) {
+            let room = self.room_for(bid.instrument, &bid.eligibility);
+            Some(room.ok_or(RejectReason::TooManyClasses)?)
+        } else {
+            None
+        };
         let ceiling = book.price_band.map_or(Price::MAX, PriceBand::highest);
         let limit = self.limit_of(bid.limit, ceiling, wish)?;
         require(
@@ -165,6 +169,10 @@ impl Engine {
             limit,
             reserved_per_job,
             reserved,
+            class: match room {
+                Some(Room::Known(class)) => Some(class),
+                Some(Room::Unused(_) | Room::Reused(_)) | None => None,
+            },
         })
     }
 
@@ -234,19 +242,21 @@ impl Engine {
                 special,
             },
         });
-        events.push(Event::BidAccepted(BidAccepted {
-            order: id,
-            account: bid.account,
-            session: bid.session,
-            client_order_id: bid.client_order_id,
-            instrument: bid.instrument,
-            limit: terms.limit,
-            jobs: bid.jobs,
-            units_max: bid.units_max,
-            reserved: terms.reserved,
-            time_in_force: bid.time_in_force,
-            resumes: None,
-        }));
+        emit(events, || {
+            Event::BidAccepted(BidAccepted {
+                order: id,
+                account: bid.account,
+                session: bid.session,
+                client_order_id: bid.client_order_id,
+                instrument: bid.instrument,
+                limit: terms.limit,
+                jobs: bid.jobs,
+                units_max: bid.units_max,
+                reserved: terms.reserved,
+                time_in_force: bid.time_in_force,
+                resumes: None,
+            })
+        });
         order
     }
 }

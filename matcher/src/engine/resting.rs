@@ -8,7 +8,7 @@ use crate::book::classes::Room;
 use crate::book::ladder::BestPrice;
 use crate::book::queue::Chain;
 use crate::depth::LevelKey;
-use crate::engine::{Engine, book_at};
+use crate::engine::{Engine, book_at, emit};
 use crate::order::{Entry, Order, Part, Terms};
 use crate::timers::Timer;
 use crate::{AskDepth, BidDepth, CellKey, ClassDefinition, EndReason, Event, OrderEnded};
@@ -85,15 +85,17 @@ impl Engine {
             }
             Part::Ask(ask) => (Side::Ask, self.roster.islands[ask.island].session),
         };
-        events.push(Event::OrderEnded(OrderEnded {
-            order: order.id,
-            account: self.accounts.get(order.account).id,
-            session: self.roster.sessions[session].id,
-            side,
-            leaves: order.leaves,
-            reason,
-            resumes: terms.resumed().map(|resumed| resumed.job),
-        }));
+        emit(events, || {
+            Event::OrderEnded(OrderEnded {
+                order: order.id,
+                account: self.accounts.get(order.account).id,
+                session: self.roster.sessions[session].id,
+                side,
+                leaves: order.leaves,
+                reason,
+                resumes: terms.resumed().map(|resumed| resumed.job),
+            })
+        });
     }
 
     /// Rests a bid in the class of its eligibility. The caller has made sure that there is room for the class.
@@ -240,7 +242,7 @@ impl Engine {
             if jobs == touch.jobs_before {
                 continue;
             }
-            events.push(match touch.level {
+            emit(events, || match touch.level {
                 LevelKey::Ask(cell, price) => Event::AskDepth(AskDepth { cell, price, jobs }),
                 LevelKey::Bid(instrument, class, price) => Event::BidDepth(BidDepth {
                     instrument,

@@ -4,7 +4,7 @@ use domain::{Eligibility, JobId, Jobs, LeaseEpoch, Liquidity, Price, RunningBill
 
 use crate::book::arena::Handle;
 use crate::crossing::{Action, Ending, Plan};
-use crate::engine::Engine;
+use crate::engine::{Engine, emit};
 use crate::leases::Run;
 use crate::order::{Part, Standing};
 use crate::{EndReason, Event, Traded};
@@ -63,7 +63,7 @@ impl Engine {
             ..
         } = meeting;
         let traded = self.open_leases(meeting, plan);
-        events.push(Event::Traded(traded));
+        emit(events, || Event::Traded(traded));
 
         // The incoming bid stands in its level when an instrument resumes.
         if self.orders[bid].standing() != Standing::Away && !traded.bid_leaves.is_zero() {
