@@ -25,9 +25,12 @@ pub enum ApiError {
     /// Refused by the rules.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// No such key, or it is revoked.
-    #[error("no valid key has this hash")]
+    /// No such key.
+    #[error("no key has this hash")]
     UnknownSecret,
+    /// The key was revoked.
+    #[error("the key with this hash was revoked")]
+    RevokedSecret,
     /// Not written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -52,6 +55,7 @@ impl From<ApiError> for Status {
             }
             ApiError::Rejected(rejection) => rejected(&rejection),
             ApiError::UnknownSecret => status(Code::NotFound, "UNKNOWN_KEY", DOMAIN, message),
+            ApiError::RevokedSecret => status(Code::PermissionDenied, "REVOKED_API_KEY", DOMAIN, message),
             ApiError::Write(WriteError::Busy) => status(Code::ResourceExhausted, "TOO_BUSY", DOMAIN, message),
             ApiError::Write(WriteError::Stopped) => status(Code::Unavailable, "STOPPING", DOMAIN, message),
             ApiError::Write(WriteError::Store(error)) | ApiError::Read(error) => store(&error),

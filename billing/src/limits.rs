@@ -39,5 +39,6 @@ pub const HISTORY_PAGE_MAX: u32 = 1_000;
 /// The largest request: a full batch of settlements is a quarter of it.
 pub const MESSAGE_SIZE_MAX: usize = 4 << 20;
 
-/// How long calls that are being answered may go on after a stop was asked for.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long calls that are being answered may go on after a stop was asked for. A write takes milliseconds; only an audit
+/// of large books takes longer, and it can be asked for again.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);

@@ -80,7 +80,8 @@ async fn serve<S: LedgerStore>(
     check: TokenCheck,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let (writer, writing) = writer::start(Arc::clone(&store), now);
+    let stop_writing = Shutdown::manual();
+    let (writer, writing) = writer::start(Arc::clone(&store), now, stop_writing.clone());
     // The timer also stops when the server fails.
     let stop = shutdown.child();
     let timer = tokio::spawn(maturing::run(
@@ -94,7 +95,8 @@ async fn serve<S: LedgerStore>(
     let answered = answer_calls(api, listener, check, shutdown).await;
     stop.trigger();
     timer.await.context("the maturity timer ended")?;
-    // Every handle is gone now: the writer finishes what waits, and ends.
+    // The writer finishes what waits, and ends.
+    stop_writing.trigger();
     writing.await.context("the writer ended")?;
     store.close().await.context("could not close the books")?;
     tracing::info!("billing has stopped");

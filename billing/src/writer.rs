@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use domain::Timestamp;
+use service::shutdown::Shutdown;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -40,7 +41,7 @@ struct Call {
     answer: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
 }
 
-/// A way to the writer. When the last one is dropped, the writer finishes its queue and ends.
+/// A way to the writer.
 #[derive(Clone, Debug)]
 pub struct WriterHandle(mpsc::Sender<Call>);
 
@@ -76,14 +77,16 @@ impl WriterHandle {
     }
 }
 
-/// Starts the writer. It ends when every handle is dropped and its queue is empty.
+/// Starts the writer. When `stop` is triggered it takes nothing more, finishes its queue and ends; handles may live on,
+/// for a connection that nobody closes holds one.
 pub fn start<S: LedgerStore>(
     store: Arc<S>,
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    stop: Shutdown,
 ) -> (WriterHandle, JoinHandle<()>) {
     let (sender, calls) = mpsc::channel(QUEUE_MAX);
     let writer = Writer { store, now };
-    (WriterHandle(sender), tokio::spawn(writer.run(calls)))
+    (WriterHandle(sender), tokio::spawn(writer.run(calls, stop)))
 }
 
 struct Writer<S, N> {
@@ -98,10 +101,21 @@ struct Written {
 }
 
 impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> {
-    async fn run(self, mut calls: mpsc::Receiver<Call>) {
+    async fn run(self, mut calls: mpsc::Receiver<Call>, stop: Shutdown) {
         // Whether the last batch had company: then this one waits for some.
         let mut crowded = false;
-        while let Some(first) = calls.recv().await {
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = calls.recv() => first,
+                () = stop.triggered(), if !calls.is_closed() => {
+                    calls.close();
+                    continue;
+                }
+            };
+            let Some(first) = first else {
+                return;
+            };
             let batch = gather(&mut calls, first, crowded).await;
             crowded = batch.len() > 1;
             self.write(batch).await;

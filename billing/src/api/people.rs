@@ -84,6 +84,9 @@ impl<S: LedgerStore> Api<S> {
             .map_err(|_| FieldError::new("secret_sha256", "must be 32 bytes"))?;
         let key = self.store.key_by_hash(hash).await?;
         let key = key.ok_or(ApiError::UnknownSecret)?;
+        if key.revoked_at.is_some() {
+            return Err(ApiError::RevokedSecret);
+        }
         Ok(wire::AuthenticateApiKeyResponse {
             account_id: key.owner.to_string(),
             key_id: key.id.to_string(),

@@ -229,7 +229,8 @@ async fn keys_are_known_by_their_hash_until_they_are_revoked() {
             Outcome::Revoked
         );
     }
-    assert_eq!(books.store.key_by_hash([1; 32]).await.unwrap(), None);
+    let revoked = books.store.key_by_hash([1; 32]).await.unwrap().unwrap();
+    assert!(revoked.revoked_at.is_some());
     assert_eq!(
         code(&books.take(Change::RevokeKey(KeyId::new(7))).await),
         "UNKNOWN_KEY"

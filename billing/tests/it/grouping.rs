@@ -11,6 +11,7 @@ use billing::store::{
 };
 use billing::writer::{self, WriteError, WriterHandle};
 use domain::{AccountId, Sequence, ShardId, Timestamp};
+use service::shutdown::Shutdown;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::Semaphore;
@@ -117,7 +118,7 @@ async fn calls_that_wait_together_share_one_commit() {
     let books = books().await;
     books.fund().await;
     let gated = Gated::new(Arc::clone(&books.store), 0);
-    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1));
+    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1), Shutdown::manual());
     let first = occupy(&writer, &gated).await;
     let calls: Vec<_> = (0..100)
         .map(|id| {
@@ -142,7 +143,7 @@ async fn a_large_call_is_committed_in_bounded_batches() {
     let books = books().await;
     books.fund().await;
     let gated = Gated::new(Arc::clone(&books.store), 1_000);
-    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1));
+    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1), Shutdown::manual());
     let changes: Vec<Change> = (0..1_000)
         .map(|lease| settle(settlement(5, lease, 1, 2, 10)))
         .collect();
@@ -174,7 +175,7 @@ async fn one_change_that_the_database_refuses_is_refused_alone() {
     let books = books().await;
     books.fund().await;
     poison(&books).await;
-    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1));
+    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1), Shutdown::manual());
     let calls: Vec<_> = (0..64)
         .map(|id| {
             let writer = writer.clone();
@@ -201,7 +202,7 @@ async fn a_settlement_that_the_database_refuses_is_kept_and_its_shard_goes_on() 
     let books = books().await;
     books.fund().await;
     poison(&books).await;
-    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1));
+    let (writer, _writing) = writer::start(Arc::clone(&books.store), || at(1), Shutdown::manual());
     let mut changes: Vec<Change> = (660..670)
         .map(|lease| settle(settlement(5, lease, 1, 2, 10)))
         .collect();
@@ -227,7 +228,7 @@ async fn a_full_queue_says_so_at_once() {
     let books = books().await;
     books.fund().await;
     let gated = Gated::new(Arc::clone(&books.store), 0);
-    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1));
+    let (writer, _writing) = writer::start(Arc::clone(&gated), || at(1), Shutdown::manual());
     let first = occupy(&writer, &gated).await;
     let mut waiting = tokio::task::JoinSet::new();
     for id in 0..QUEUE_MAX {
@@ -249,11 +250,31 @@ async fn a_full_queue_says_so_at_once() {
 }
 
 #[tokio::test]
+async fn a_writer_that_is_stopped_finishes_its_queue_and_takes_nothing_more() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    let stop = Shutdown::manual();
+    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1), stop.clone());
+    let first = occupy(&writer, &gated).await;
+    let waits = writer.clone();
+    let waiting = tokio::spawn(async move { waits.write_one(grant(1_000, 2, 1)).await });
+    until_queued(&writer, 1).await;
+    stop.trigger();
+    gated.gate.add_permits(1_000);
+    writing.await.unwrap();
+    first.await.unwrap().unwrap();
+    waiting.await.unwrap().unwrap();
+    let late = writer.write_one(grant(1_001, 2, 1)).await;
+    assert!(matches!(late, Err(WriteError::Stopped)), "{late:?}");
+}
+
+#[tokio::test]
 async fn a_writer_without_handles_finishes_its_queue() {
     let books = books().await;
     books.fund().await;
     let gated = Gated::new(Arc::clone(&books.store), 0);
-    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1));
+    let (writer, writing) = writer::start(Arc::clone(&gated), || at(1), Shutdown::manual());
     let first = occupy(&writer, &gated).await;
     let calls: Vec<_> = (0..10)
         .map(|id| {

@@ -166,3 +166,19 @@ fn every_code_has_its_page() {
         .collect();
     assert_eq!(missing, Vec::<&String>::new());
 }
+
+#[tokio::test]
+async fn a_stream_that_nobody_closes_does_not_keep_billing_from_stopping() {
+    let mut served = served().await;
+    let id = account(&mut served.client, "ada", 1_000).await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", served.running.address));
+    let channel = endpoint.unwrap().connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let request = tonic_health::pb::HealthCheckRequest::default();
+    let mut watching = health.watch(request).await.unwrap().into_inner();
+    watching.message().await.unwrap().unwrap();
+    let folder = served.stop().await;
+    let mut served = serve_in(folder, Maturity::default()).await;
+    assert_eq!(balances(&mut served.client, &id).await, [1_000, 0, 0]);
+    served.stop().await;
+}

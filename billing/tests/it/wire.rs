@@ -56,6 +56,14 @@ async fn an_account_a_grant_and_a_key_are_made_and_used() {
     client.revoke_api_key(revoke.clone()).await.unwrap();
     client.revoke_api_key(revoke).await.unwrap();
     let refused = client.authenticate_api_key(authenticate).await.unwrap_err();
+    assert_eq!(
+        reason(&refused),
+        (Code::PermissionDenied, "REVOKED_API_KEY".into())
+    );
+    let nobody = pb::AuthenticateApiKeyRequest {
+        secret_sha256: vec![9; 32],
+    };
+    let refused = client.authenticate_api_key(nobody).await.unwrap_err();
     assert_eq!(reason(&refused), (Code::NotFound, "UNKNOWN_KEY".into()));
     let keys = client.list_api_keys(list).await.unwrap().into_inner().keys;
     assert!(keys[0].revoked_at_us > 0);

@@ -93,7 +93,9 @@ impl KeyBook for BillingClient {
                         billing_client::KeyScope::Island => KeyScope::Island,
                     },
                 }),
-                Err(BillingError::Refused { code, .. }) if code == "REVOKED_KEY" => Err(KeyError::Revoked),
+                Err(BillingError::Refused { code, .. }) if code == "REVOKED_API_KEY" => {
+                    Err(KeyError::Revoked)
+                }
                 Err(BillingError::Refused { code, .. })
                     if matches!(code.as_str(), "UNKNOWN_KEY" | "NOT_FOUND" | "NotFound") =>
                 {

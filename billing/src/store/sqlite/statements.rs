@@ -72,7 +72,7 @@ pub(super) const MOVE_MATURED: &str = "INSERT INTO maturity (owner, matured_thro
     ON CONFLICT (owner) DO UPDATE SET matured_through = excluded.matured_through";
 
 pub(super) const KEY_BY_HASH: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
-    WHERE secret_sha256 = ?1 AND revoked_at IS NULL";
+    WHERE secret_sha256 = ?1";
 
 pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = ?1";
 
