@@ -1,4 +1,4 @@
-//! A job in the hands of one Island: the fencing epoch, and how it ended.
+//! A job in the hands of one Island: the fencing epoch, and how it ended and why.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,4 +64,71 @@ pub enum JobOutcome {
     Incomplete,
     /// It ended before any output, by no fault of the consumer.
     Failed,
+}
+
+/// Why a consumer wants no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CancelCause {
+    /// He said so.
+    Asked,
+    /// He is gone.
+    Departed,
+    /// He does not read what he gets.
+    NotReading,
+}
+
+/// Why a job did not end cleanly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EndCause {
+    /// The consumer wanted no more.
+    Cancelled(CancelCause),
+    /// No other Island took the rest in time.
+    NoIslandLeft,
+    /// As many Islands failed as may.
+    FailoversExhausted,
+    /// The exchange could not go on with it.
+    Exchange,
+    /// The gateway that held its payload was lost, as in a restart: nothing of it is charged.
+    SessionLost,
+}
+
+impl EndCause {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Cancelled(CancelCause::Asked | CancelCause::Departed) => "CANCELLED",
+            Self::Cancelled(CancelCause::NotReading) => "CONSUMER_NOT_READING",
+            Self::NoIslandLeft => "NO_ISLAND_LEFT",
+            Self::FailoversExhausted => "FAILOVERS_EXHAUSTED",
+            Self::Exchange => "EXCHANGE_FAULT",
+            Self::SessionLost => "SESSION_LOST",
+        }
+    }
+}
+
+/// How a job ended, and why if that was not its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// How.
+    pub outcome: JobOutcome,
+    /// Why, unless it ended cleanly.
+    pub cause: Option<EndCause>,
+}
+
+impl JobEnd {
+    /// An end that needs no reason.
+    #[must_use]
+    pub const fn clean(outcome: JobOutcome) -> Self {
+        Self { outcome, cause: None }
+    }
+
+    /// An end for a reason.
+    #[must_use]
+    pub const fn because(outcome: JobOutcome, cause: EndCause) -> Self {
+        Self {
+            outcome,
+            cause: Some(cause),
+        }
+    }
 }

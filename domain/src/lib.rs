@@ -27,7 +27,7 @@ pub use id::{
     ReceiptId, Sequence, SessionId, ShardId, TradeId, TransferId,
 };
 pub use instrument::{InputWeight, InputWeightError, Instrument, SpeedFloors, Task, TierFloor};
-pub use lease::{JobOutcome, LeaseEpoch, LeaseFailure};
+pub use lease::{CancelCause, EndCause, JobEnd, JobOutcome, LeaseEpoch, LeaseFailure};
 pub use order::{
     EXCLUDED_ISLANDS_MAX, Eligibility, Excluded, ExecutionType, LatencyValue, Liquidity, OrderStatus,
     PayloadDigest, SelfTradeMode, Side, TimeInForce, TooManyExcluded,

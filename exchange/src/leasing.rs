@@ -12,8 +12,8 @@ pub(crate) mod agents;
 mod effects;
 mod events;
 mod job;
-mod lost;
 mod outlet;
+mod recalled;
 mod state;
 mod task;
 
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{AccountId, JobId, OrderId, TokenCount};
+use matcher::EndedOrder;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::receipts::ExchangeKey;
@@ -29,11 +30,12 @@ use crate::sequencer::{Clock, SequencerHandle, Subscription};
 
 pub use agents::AgentLink;
 pub use job::{
-    CancelRefused, Cancelled, Completed, JobEvent, JobPayload, JobState, JobSubmission, JobView,
-    LeasingClosed, Matched, Sampling, SegmentBill,
+    CancelRefused, Cancelled, Completed, JobBill, JobEvent, JobPayload, JobState, JobSubmission, JobView,
+    LeasingClosed, Matched, Sampling, SegmentBill, fee_on_top,
 };
 pub use outlet::JobEvents;
 use outlet::{Departures, Outlet, SubmissionId, outlet};
+pub use recalled::ended_orders;
 pub use task::Leasing;
 
 /// Requests of gateways that wait for leasing; beyond it the callers wait.
@@ -52,6 +54,8 @@ pub struct LeasingParts {
     pub key: Arc<ExchangeKey>,
     /// The time.
     pub clock: Clock,
+    /// What ended before, as [`ended_orders`] reads it.
+    pub ended: Vec<EndedOrder>,
 }
 
 /// Leasing that is to be run, the gateways' way into it, and the agents'.

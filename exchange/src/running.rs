@@ -24,7 +24,7 @@ use crate::buying_power::BuyingPower;
 use crate::config::Config;
 use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
-use crate::leasing::{LeasingParts, leasing};
+use crate::leasing::{LeasingParts, ended_orders, leasing};
 use crate::market_data::MarketData;
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
@@ -135,6 +135,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         registry: registry.clone(),
         key: Arc::clone(&key),
         clock: Clock::steady(),
+        ended: handle.read(ended_orders).await?,
     });
     let stop_leasing = Shutdown::manual();
     let leasing = tokio::spawn(leasing.run(stop_leasing.clone()));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::book::arena::{Arena, Handle};
 use crate::index::{Index, Tag};
-use crate::{BidLimit, PlaceAsk, PlaceBid, PostOnly};
+use crate::{BidLimit, PlaceAsk, PlaceBid, PostOnly, Unmatched};
 
 /// What an order asked for, in 64 bits. Two bodies of one account with one fingerprint are taken for the same; only
 /// the account itself could make such a pair, and only itself would be answered with the first order.
@@ -22,6 +22,8 @@ pub(crate) struct Fingerprint(u64);
 pub(crate) struct Remembered {
     pub(crate) order: OrderId,
     pub(crate) fingerprint: Fingerprint,
+    /// Jobs of it that ended before anybody took them.
+    pub(crate) unmatched: Option<Unmatched>,
 }
 
 /// A remembered id.
@@ -72,6 +74,11 @@ impl ClientIds {
         handle
     }
 
+    /// Notes jobs of a remembered order that ended before anybody took them.
+    pub(crate) fn note_unmatched(&mut self, record: Handle, unmatched: Unmatched) {
+        self.records[record].remembered.unmatched = Some(unmatched);
+    }
+
     /// Notes that an order ended: its id is forgotten after `kept`.
     #[inline]
     pub(crate) fn end(&mut self, record: Handle, now: Timestamp, kept: Duration) {
@@ -86,15 +93,15 @@ impl ClientIds {
         self.ended.push_back(ended);
     }
 
-    /// Forgets one id that is due, and says whose it was.
+    /// Forgets one id that is due, and says whose it was and for which order.
     #[inline]
-    pub(crate) fn forget_due(&mut self, now: Timestamp) -> Option<Handle> {
+    pub(crate) fn forget_due(&mut self, now: Timestamp) -> Option<(Handle, OrderId)> {
         let due = *self.ended.front().filter(|ended| ended.forget_at <= now)?;
         self.ended.pop_front();
         let record = self.records.remove(due.record);
         self.by_name
             .remove(tag(record.account, record.client_order_id), due.record);
-        Some(record.account)
+        Some((record.account, record.remembered.order))
     }
 
     /// Every remembered id, by the account's place, then by the id.
@@ -125,7 +132,7 @@ impl ClientIds {
         self.records.len()
     }
 
-    pub(crate) fn ended(&self) -> impl Iterator<Item = Ended> {
+    pub(crate) fn ended(&self) -> impl DoubleEndedIterator<Item = Ended> {
         self.ended.iter().copied()
     }
 }

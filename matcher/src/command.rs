@@ -2,7 +2,7 @@
 //! effect depends on, and names mean the same for ever: variants and fields are only added, at the end.
 
 use domain::{
-    AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, JobOutcome,
+    AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, JobEnd,
     Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionTable,
     SelfTradeMode, Sequence, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
@@ -317,7 +317,7 @@ pub struct CloseLease {
     /// Work that the failover pool pays: reading what another Island had already written.
     pub reread_units: Units,
     /// How the job ended.
-    pub outcome: JobOutcome,
+    pub end: JobEnd,
 }
 
 /// See [`Command::FailOver`].
@@ -331,6 +331,8 @@ pub struct FailOver {
     pub units_max: Units,
     /// How long the new bid stays.
     pub time_in_force: TimeInForce,
+    /// How the job ends if nobody takes the rest.
+    pub otherwise: JobEnd,
 }
 
 /// See [`Command::SetPriceBand`].

@@ -8,6 +8,7 @@
 mod anticipate;
 mod cancel;
 mod client_orders;
+mod ended_jobs;
 mod explain;
 mod failover;
 mod halt;
@@ -33,6 +34,7 @@ use crate::book::ladder::Levels;
 use crate::client_ids::ClientIds;
 use crate::crossing::Plan;
 use crate::depth::DepthLog;
+use crate::ended_jobs::EndedJobs;
 use crate::engine::refusal::{Refusal, Subject};
 use crate::leases::Leases;
 use crate::orders::Orders;
@@ -70,6 +72,7 @@ pub struct Engine {
     pub(crate) roster: Roster,
     pub(crate) leases: Leases,
     pub(crate) client_ids: ClientIds,
+    pub(crate) ended_jobs: EndedJobs,
     pub(crate) timers: Timers,
     /// Empty between commands.
     pub(crate) depth: DepthLog,
@@ -95,6 +98,7 @@ impl Engine {
             roster: Roster::default(),
             leases: Leases::default(),
             client_ids: ClientIds::default(),
+            ended_jobs: EndedJobs::default(),
             timers: Timers::default(),
             depth: DepthLog::default(),
             spare_plan: Some(Box::default()),

@@ -6,9 +6,9 @@
 //! job: the bid that follows it in the same command has inherited all that is left of the reservation.
 
 use domain::{
-    AccountId, Bill, ClientOrderId, Credits, Eligibility, InstrumentId, IslandId, JobId, JobOutcome, Jobs,
-    KarmaBand, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, PriceBand, Region, RunningBill, SessionId,
-    Side, Slots, Tier, TimeInForce, Timestamp, TradeId, TransferId, Units,
+    AccountId, Bill, ClientOrderId, Credits, Eligibility, InstrumentId, IslandId, JobEnd, JobId, JobOutcome,
+    Jobs, KarmaBand, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, PriceBand, Region, RunningBill,
+    SessionId, Side, Slots, Tier, TimeInForce, Timestamp, TradeId, TransferId, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,8 @@ pub enum Event {
     AskAccepted(AskAccepted),
     /// A command was refused and changed nothing.
     Rejected(Rejected),
-    /// A bid or ask repeats one that was accepted: nothing was done, this is the first one.
+    /// A bid or ask repeats one that was accepted: nothing was done, this is the first one. What became of those jobs
+    /// of a bid that have ended follows.
     Repeated {
         /// The owner.
         account: AccountId,
@@ -102,7 +103,11 @@ pub enum Event {
         client_order_id: ClientOrderId,
         /// The order that already has it.
         order: OrderId,
+        /// Jobs of a bid that ended before anybody took them.
+        unmatched: Option<Unmatched>,
     },
+    /// How a job of a repeated order ended.
+    JobRecalled(EndedJob),
     /// A maker met a taker.
     Traded(Traded),
     /// What was left of an order ended without trading.
@@ -183,6 +188,42 @@ pub struct BidAccepted {
     pub time_in_force: TimeInForce,
     /// For the bid of a failover, the job that goes on.
     pub resumes: Option<JobId>,
+}
+
+/// Jobs of a bid that ended before anybody took them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmatched {
+    /// How many, those included that an amend took away.
+    pub jobs: Jobs,
+    /// Why.
+    pub reason: EndReason,
+}
+
+/// How a job ended and what it cost, in all its segments: what is remembered of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedJob {
+    /// The job.
+    pub job: JobId,
+    /// The consumer.
+    pub account: AccountId,
+    /// The client's name for its order.
+    pub client_order_id: ClientOrderId,
+    /// The instrument.
+    pub instrument: InstrumentId,
+    /// How it ended.
+    pub end: JobEnd,
+    /// The last execution price.
+    pub price: Price,
+    /// The last attempt.
+    pub epoch: LeaseEpoch,
+    /// Work billed.
+    pub units: Units,
+    /// What was charged for it.
+    pub charge: Credits,
+    /// What the consumer paid on top.
+    pub fee: Credits,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }
 
 /// An ask entered. Its trades follow.

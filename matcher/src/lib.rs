@@ -12,6 +12,7 @@ mod client_ids;
 mod command;
 mod crossing;
 mod depth;
+mod ended_jobs;
 mod engine;
 mod event;
 mod explain;
@@ -36,17 +37,20 @@ pub use command::{
 };
 pub use engine::{Engine, Room};
 pub use event::{
-    Alternative, AskAccepted, AskDepth, BidAccepted, BidDepth, CellKey, ClassDefinition, EndReason, Event,
-    LeaseEnd, LeaseEnded, OrderEnded, Rejected, Traded,
+    Alternative, AskAccepted, AskDepth, BidAccepted, BidDepth, CellKey, ClassDefinition, EndReason, EndedJob,
+    Event, LeaseEnd, LeaseEnded, OrderEnded, Rejected, Traded, Unmatched,
 };
 pub use explain::{
     AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellStanding, EXPLAINED_JOBS_MAX, Filter,
     IndicativeVolume,
 };
 pub use limits::{
-    CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, FAILOVERS_PER_JOB_MAX,
-    INSTRUMENTS_MAX, ISLANDS_MAX, Limits, ORDERS_PER_ACCOUNT_MAX, TRANSFERS_PER_ACCOUNT_MAX,
+    CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, ENDED_JOBS_PER_ORDER_MAX,
+    FAILOVERS_PER_JOB_MAX, INSTRUMENTS_MAX, ISLANDS_MAX, Limits, ORDERS_PER_ACCOUNT_MAX,
+    TRANSFERS_PER_ACCOUNT_MAX,
 };
 pub use reject::RejectReason;
 pub use snapshot::SnapshotError;
-pub use view::{AskView, BidView, BuyingPower, Depth, IslandView, LeaseView, OrderDetail, OrderView};
+pub use view::{
+    AskView, BidView, BuyingPower, Depth, EndedOrder, IslandView, LeaseView, OrderDetail, OrderView,
+};

@@ -18,6 +18,10 @@ pub const CLIENT_IDS_PER_ACCOUNT_MAX: u32 = 262_144;
 /// answered, and memory stays bounded.
 pub const CLIENT_ID_KEPT: Duration = Duration::from_hours(24);
 
+/// Jobs of one order whose ends are remembered with its client order id: as many as one request may carry. Of a larger
+/// order the first ones are.
+pub const ENDED_JOBS_PER_ORDER_MAX: u32 = 16;
+
 /// Transfers remembered per account, latest first to last. Buying power moves in chunks ahead of need, and a shell
 /// repeats only what it has not seen acknowledged, so a repeat is never this old. An older one would count again.
 pub const TRANSFERS_PER_ACCOUNT_MAX: u32 = 4_096;
@@ -44,6 +48,8 @@ pub struct Limits {
     pub client_ids_per_account_max: u32,
     /// See [`CLIENT_ID_KEPT`].
     pub client_id_kept: Duration,
+    /// See [`ENDED_JOBS_PER_ORDER_MAX`].
+    pub ended_jobs_per_order_max: u32,
     /// See [`TRANSFERS_PER_ACCOUNT_MAX`].
     pub transfers_per_account_max: u32,
     /// See [`CLASSES_PER_INSTRUMENT_MAX`].
@@ -62,6 +68,7 @@ impl Default for Limits {
             orders_per_account_max: ORDERS_PER_ACCOUNT_MAX,
             client_ids_per_account_max: CLIENT_IDS_PER_ACCOUNT_MAX,
             client_id_kept: CLIENT_ID_KEPT,
+            ended_jobs_per_order_max: ENDED_JOBS_PER_ORDER_MAX,
             transfers_per_account_max: TRANSFERS_PER_ACCOUNT_MAX,
             classes_per_instrument_max: CLASSES_PER_INSTRUMENT_MAX,
             instruments_max: INSTRUMENTS_MAX,

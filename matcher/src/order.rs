@@ -2,8 +2,8 @@
 
 use arrayvec::ArrayVec;
 use domain::{
-    ClientOrderId, Credits, Excluded, InstrumentId, IslandId, JobId, Jobs, LatencyValue, LeaseEpoch, OrderId,
-    Price, RunningBill, SelfTradeMode, Side, TimeInForce, Units,
+    ClientOrderId, Credits, Excluded, InstrumentId, IslandId, JobEnd, JobId, Jobs, LatencyValue, LeaseEpoch,
+    OrderId, Price, RunningBill, SelfTradeMode, Side, TimeInForce, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,8 @@ pub(crate) struct Resumed {
     pub(crate) job: JobId,
     pub(crate) epoch: LeaseEpoch,
     pub(crate) billed: RunningBill,
+    /// How it ends if nobody takes the rest.
+    pub(crate) otherwise: JobEnd,
 }
 
 impl Special {

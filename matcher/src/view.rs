@@ -6,7 +6,7 @@ use domain::{
     Slots, Tier, TimeInForce, TradeId, Units,
 };
 
-use crate::{AskDepth, BidDepth, CellKey, ClassDefinition, PostOnly};
+use crate::{AskDepth, BidDepth, CellKey, ClassDefinition, EndedJob, PostOnly, Unmatched};
 
 /// An account's buying power: what billing has reserved for it and no lease has spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,21 @@ pub struct Depth {
     pub bids: Vec<BidDepth>,
     /// What the classes' numbers mean, in order.
     pub classes: Vec<ClassDefinition>,
+}
+
+/// What became of a bid or ask that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedOrder {
+    /// Its id.
+    pub order: OrderId,
+    /// Its owner.
+    pub account: AccountId,
+    /// The client's name for it.
+    pub client_order_id: ClientOrderId,
+    /// Jobs of a bid that ended before anybody took them.
+    pub unmatched: Option<Unmatched>,
+    /// Jobs of a bid that ended after an Island had taken them.
+    pub jobs: Vec<EndedJob>,
 }
 
 /// A resting order.

@@ -7,11 +7,11 @@ mod engine;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use domain::{JobId, LeaseId, OrderId, SessionId, Timestamp};
+use domain::{JobEnd, JobId, LeaseId, OrderId, SessionId, Timestamp};
 
 use crate::effect::Effect;
 use crate::input::{Input, JobFacts};
-use crate::lease::{Ending, Lease, Phase, Slot};
+use crate::lease::{Lease, Phase, Slot};
 use crate::roster::Roster;
 use crate::timers::Timers;
 
@@ -46,7 +46,7 @@ struct Job {
 /// How a consumer wants a job to end.
 #[derive(Clone, Copy, Debug)]
 struct Wish {
-    ending: Ending,
+    ending: JobEnd,
     /// Tokens of the job that count.
     shown: usize,
 }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use domain::{
-    IslandId, JobId, JobOutcome, LeaseEpoch, LeaseFailure, LeaseId, OrderId, SessionId, TimeInForce,
-    TokenCount, Units,
+    EndCause, IslandId, JobEnd, JobId, JobOutcome, LeaseEpoch, LeaseFailure, LeaseId, OrderId, SessionId,
+    TimeInForce, TokenCount, Units,
 };
-
-use crate::CancelCause;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub enum Effect {
         /// What is billed.
         settlement: Settlement,
         /// How the job ended.
-        outcome: JobOutcome,
+        end: JobEnd,
     },
     /// End a lease and bid again for the rest.
     FailOver {
@@ -97,6 +95,8 @@ pub enum Effect {
         units_max: Units,
         /// How long the new bid stays.
         time_in_force: TimeInForce,
+        /// How the job ends if nobody takes the rest.
+        otherwise: JobEnd,
     },
     /// Give a slot back.
     ReleaseSlot {
@@ -221,31 +221,4 @@ pub enum Finding {
     TooMuchOutput,
     /// It said that the limit was reached, and it was not.
     FalseLength,
-}
-
-/// Why a job did not end cleanly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndCause {
-    /// The consumer wanted no more.
-    Cancelled(CancelCause),
-    /// No other Island took the rest in time.
-    NoIslandLeft,
-    /// As many Islands failed as may.
-    FailoversExhausted,
-    /// The exchange lost the job's session or could not go on.
-    Exchange,
-}
-
-impl EndCause {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Cancelled(CancelCause::Asked | CancelCause::Departed) => "CANCELLED",
-            Self::Cancelled(CancelCause::NotReading) => "CONSUMER_NOT_READING",
-            Self::NoIslandLeft => "NO_ISLAND_LEFT",
-            Self::FailoversExhausted => "FAILOVERS_EXHAUSTED",
-            Self::Exchange => "EXCHANGE_FAULT",
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! What happened.
 
 use domain::{
-    ChainHead, InputWeight, IslandId, JobId, LeaseEpoch, LeaseId, OrderId, SessionId, TimeInForce,
-    TokenCount, Units,
+    CancelCause, ChainHead, InputWeight, IslandId, JobId, LeaseEpoch, LeaseId, OrderId, SessionId,
+    TimeInForce, TokenCount, Units,
 };
 
 use crate::Speeds;
@@ -175,15 +175,4 @@ pub enum FinishReason {
     Cancelled,
     /// It could not go on.
     Error,
-}
-
-/// Why a consumer wants no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelCause {
-    /// He said so.
-    Asked,
-    /// He is gone.
-    Departed,
-    /// He does not read what he gets.
-    NotReading,
 }

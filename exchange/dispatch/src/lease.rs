@@ -1,8 +1,8 @@
 //! One lease: where it stands, what arrived under it and what its Island has signed for.
 
-use domain::{ChainHead, JobOutcome, LeaseFailure, Timestamp, TokenCount};
+use domain::{ChainHead, JobEnd, LeaseFailure, Timestamp, TokenCount};
 
-use crate::effect::{EndCause, ReceiptRefusal, Settlement};
+use crate::effect::{ReceiptRefusal, Settlement};
 use crate::input::{Claim, Grant};
 use crate::limits::{ACKNOWLEDGE_WITHIN, FINISH_WITHIN, SLOT_FREE_WITHIN};
 use crate::{Deadlines, SignedClaim};
@@ -41,16 +41,9 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// It ends so.
-    End(Ending),
+    End(JobEnd),
     /// It is bid for again.
     Rebid,
-}
-
-/// How a job ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) outcome: JobOutcome,
-    pub(crate) cause: Option<EndCause>,
 }
 
 /// What is known of the slot that the lease took.

@@ -21,8 +21,8 @@ mod timers;
 
 pub use deadline::{Deadlines, Speeds};
 pub use dispatcher::Dispatcher;
-pub use effect::{Effect, EndCause, Finding, ReceiptRefusal, RevokeReason, Settlement};
-pub use input::{CancelCause, Claim, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim};
+pub use effect::{Effect, Finding, ReceiptRefusal, RevokeReason, Settlement};
+pub use input::{Claim, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim};
 pub use limits::{
     ACKNOWLEDGE_WITHIN, FAILOVER_PATIENCE, FAILOVERS_MAX, FINISH_WITHIN, FIRST_TOKEN_AT_LEAST, HEARD_WITHIN,
     SLOT_FREE_WITHIN, STALL_AT_LEAST, STALL_TOKENS, TOTAL_ALLOWANCE,

@@ -22,7 +22,7 @@ use super::stream::ReportStream;
 use crate::leasing::CancelRefused;
 use crate::sequencer::SequencerClosed;
 
-pub(super) use to_wire::{fee_on_top, outcome_name, units};
+pub(super) use to_wire::outcome_name;
 
 type Responses = Pin<Box<dyn Stream<Item = Result<wire::SubmitJobResponse, Status>> + Send>>;
 

@@ -1,7 +1,7 @@
 //! What the dispatcher says, done.
 
-use dispatch::{CancelCause, Effect, Input, Settlement};
-use domain::{JobId, JobOutcome, OrderId, Timestamp, TokenCount};
+use dispatch::{Effect, Input, Settlement};
+use domain::{CancelCause, EndCause, JobEnd, JobId, OrderId, Timestamp, TokenCount};
 use matcher::{Cancel, CloseLease, Command, FailOver, LoseSessions, ReleaseSlot};
 
 use super::agents::{Assignment, ReceiptOutcome, ToAgent};
@@ -93,11 +93,12 @@ impl State {
             } => {
                 tracing::warn!(target: "audit", %lease, %island, ?finding, "an Island did what it should not");
             }
-            Effect::CloseLease { settlement, outcome } => self.close(settlement, outcome),
+            Effect::CloseLease { settlement, end } => self.close(settlement, end),
             Effect::FailOver {
                 settlement,
                 units_max,
                 time_in_force,
+                otherwise,
             } => {
                 self.settling(settlement);
                 self.commands.push_back(Command::FailOver(FailOver {
@@ -105,6 +106,7 @@ impl State {
                     units: settlement.units,
                     units_max,
                     time_in_force,
+                    otherwise,
                 }));
             }
             Effect::ReleaseSlot { lease, session } => {
@@ -203,13 +205,13 @@ impl State {
         }
     }
 
-    fn close(&mut self, settlement: Settlement, outcome: JobOutcome) {
+    fn close(&mut self, settlement: Settlement, end: JobEnd) {
         self.settling(settlement);
         self.commands.push_back(Command::CloseLease(CloseLease {
             lease: settlement.lease,
             units: settlement.units,
             reread_units: settlement.reread_units,
-            outcome,
+            end,
         }));
     }
 
@@ -231,6 +233,8 @@ impl State {
         let completed = order.completed(index, &job, ending, now);
         let mut view = order.view(index, &job);
         view.state = JobState::Ended(ending.outcome);
+        view.code = ending.cause.map(EndCause::code);
+        view.ended_at = Some(now);
         view.output_tokens = ending.output_tokens;
         view.failovers = ending.failovers;
         for follower in &order.followers {
@@ -239,7 +243,7 @@ impl State {
         order
             .outlet
             .push(JobEvent::Completed(Box::new(completed.clone())));
-        self.history.remember(view, completed);
+        self.history.remember(view, Some(completed));
         self.forget_leases(&job);
         self.forget_if_over(job_id.order());
     }

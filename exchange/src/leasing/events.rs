@@ -1,14 +1,17 @@
 //! What the engine did, as far as it concerns jobs and agents.
 
-use dispatch::{CancelCause, Grant, Input, JobFacts, Speeds};
-use domain::{JobId, Jobs, LeaseId, OrderId, Side, Timestamp};
+use std::collections::BTreeSet;
+
+use dispatch::{Grant, Input, JobFacts, Speeds};
+use domain::{CancelCause, EndCause, JobEnd, JobId, JobOutcome, Jobs, LeaseId, OrderId, Side, Timestamp};
 use matcher::{
     BidAccepted, Cancel, CloseLease, Command, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, OrderEnded,
-    PlaceAsk, PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded,
+    PlaceAsk, PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded, Unmatched,
 };
 
 use super::agents::{AskUpdate, ReceiptOutcome, ToAgent};
 use super::job::{CancelRefused, Cancelled, JobEvent, Matched};
+use super::recalled::recall;
 use super::state::{FOLLOWERS_MAX, Job, Lease, Order, Pending};
 use super::task::{Owner, State};
 use crate::sequencer::Applied;
@@ -26,10 +29,11 @@ impl State {
                 Event::Repeated {
                     client_order_id,
                     order,
+                    unmatched,
                     ..
                 } => {
                     if let Command::PlaceBid(bid) = &*applied.command {
-                        self.bid_repeated(bid, *order);
+                        self.bid_repeated(bid, *order, *unmatched, &applied.events);
                     } else if let Command::PlaceAsk(ask) = &*applied.command {
                         self.tell_ask(
                             ask,
@@ -70,6 +74,7 @@ impl State {
                     }
                 }
                 Event::BidAccepted(_)
+                | Event::JobRecalled(_)
                 | Event::RegionsSet
                 | Event::InstrumentListed { .. }
                 | Event::SessionOpened { .. }
@@ -138,14 +143,34 @@ impl State {
         }
     }
 
-    fn bid_repeated(&mut self, bid: &PlaceBid, order_id: OrderId) {
+    /// Tells what became of a repeated order: what is known here, and of the rest what the engine remembers.
+    fn bid_repeated(
+        &mut self,
+        bid: &PlaceBid,
+        order_id: OrderId,
+        unmatched: Option<Unmatched>,
+        events: &[Event],
+    ) {
         let Some(pending) = self.take_pending(bid) else {
             return;
         };
         let outlet = pending.outlet;
         outlet.push(JobEvent::Repeated { order: order_id });
+        let mut told = BTreeSet::new();
         for completed in self.history.of_order(order_id) {
+            told.insert(completed.job);
             outlet.push(JobEvent::Completed(Box::new(completed.clone())));
+        }
+        for event in events {
+            if let Event::JobRecalled(ended) = event
+                && told.insert(ended.job)
+            {
+                let (_, completed) = recall(ended);
+                outlet.push(JobEvent::Completed(Box::new(completed)));
+            }
+        }
+        if let Some(Unmatched { jobs, reason }) = unmatched {
+            outlet.push(JobEvent::Ended { jobs, reason });
         }
         if let Some(order) = self.orders.get_mut(&order_id)
             && order.followers.len() < FOLLOWERS_MAX
@@ -208,7 +233,7 @@ impl State {
                 lease,
                 units: domain::Units::ZERO,
                 reread_units: domain::Units::ZERO,
-                outcome: domain::JobOutcome::Failed,
+                end: JobEnd::because(JobOutcome::Failed, EndCause::Exchange),
             }));
             self.commands.push_back(Command::ReleaseSlot(ReleaseSlot {
                 lease,
@@ -303,8 +328,8 @@ impl State {
                 self.input(Input::RebidEnded { job }, now);
             }
             (Side::Bid, None) => {
+                // One of the process before is remembered by the engine.
                 let Some(order) = self.orders.get_mut(&ended.order) else {
-                    self.remember_unstarted(ended);
                     return;
                 };
                 order.leaves = 0;
@@ -350,9 +375,6 @@ impl State {
                 let lease = ended.lease;
                 self.tell(session, ToAgent::Receipt { lease, outcome });
             }
-        }
-        if ended.end == LeaseEnd::Lost {
-            self.remember_lost(ended);
         }
         let now = self.clock.now();
         let input = match ended.end {

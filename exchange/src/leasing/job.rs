@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    AccountId, Bill, ClientOrderId, InstrumentId, IslandId, JobId, JobOutcome, Jobs, LeaseEpoch,
-    LeaseFailure, LeaseId, OrderId, Price, Timestamp, TokenCount, TradeId,
+    AccountId, Bill, ClientOrderId, Credits, InstrumentId, IslandId, JobId, JobOutcome, Jobs, LeaseEpoch,
+    LeaseFailure, LeaseId, Liquidity, OrderId, Price, Timestamp, TokenCount, TradeId, Units,
 };
 use matcher::{BidAccepted, CellKey, EndReason, PlaceBid, Rejected};
 use proto::convert::SignedReceipt;
@@ -72,7 +72,7 @@ pub enum JobEvent {
     /// The bid was refused; nothing else follows.
     Rejected(Rejected),
     /// The account has used this client order id for the same bid: the order that it made. `Completed` follows for
-    /// each of its jobs that is remembered or still runs, without text.
+    /// each of its jobs that was matched, without text, and `Ended` for those that never were.
     Repeated {
         /// The order.
         order: OrderId,
@@ -152,8 +152,8 @@ pub struct Completed {
     pub prompt_tokens: TokenCount,
     /// Tokens delivered; for a stop string, up to where it began.
     pub output_tokens: TokenCount,
-    /// Its leases, in order, those included that were paid nothing.
-    pub segments: Vec<SegmentBill>,
+    /// What it cost.
+    pub bill: JobBill,
     /// The countersigned receipts, one a segment that was paid.
     pub receipts: Vec<SignedReceipt>,
     /// How often an Island was lost and the rest bid for again.
@@ -164,6 +164,45 @@ pub struct Completed {
     pub first_token: Option<Duration>,
     /// From acceptance to the end.
     pub total: Duration,
+}
+
+/// What a job cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobBill {
+    /// Work billed.
+    pub units: Units,
+    /// What was charged for it.
+    pub charge: Credits,
+    /// What the consumer pays on top: nothing for what his bid made.
+    pub fee: Credits,
+    /// The job's leases, in order, those included that were paid nothing. Nothing of a job that ended before this
+    /// process began, of which only the sums are kept.
+    pub segments: Vec<SegmentBill>,
+}
+
+impl JobBill {
+    /// The sums of a job's segments.
+    #[must_use]
+    pub fn of(segments: Vec<SegmentBill>) -> Self {
+        let fitting = "all segments of a job fit its reservation";
+        let mut whole = Self::default();
+        for SegmentBill { bill, .. } in &segments {
+            whole.units = whole.units.checked_add(bill.units).expect(fitting);
+            whole.charge = whole.charge.checked_add(bill.charge).expect(fitting);
+            whole.fee = whole.fee.checked_add(fee_on_top(bill)).expect(fitting);
+        }
+        whole.segments = segments;
+        whole
+    }
+}
+
+/// What the consumer pays on top of a segment's charge: nothing where his bid was the maker.
+#[must_use]
+pub fn fee_on_top(bill: &Bill) -> Credits {
+    match bill.bid_liquidity {
+        Liquidity::Taker => bill.fee,
+        Liquidity::Maker => Credits::ZERO,
+    }
 }
 
 /// The part of a job that one Island did, and what it cost.
@@ -209,11 +248,15 @@ pub struct JobView {
     /// Tokens delivered so far.
     pub output_tokens: TokenCount,
     /// What it cost so far.
-    pub segments: Vec<SegmentBill>,
+    pub bill: JobBill,
     /// How often an Island was lost.
     pub failovers: u8,
-    /// When its order was accepted.
+    /// For an end that was not a clean one, why: a stable code.
+    pub code: Option<&'static str>,
+    /// When its order was accepted; zero for a job that ended before this process began, for that is not kept.
     pub accepted_at: Timestamp,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Where a job stands.

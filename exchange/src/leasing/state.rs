@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use dispatch::{EndCause, Settlement};
+use dispatch::Settlement;
 use domain::{
-    AccountId, Bill, IslandId, JobId, JobOutcome, LeaseEpoch, LeaseId, OrderId, Price, SessionId, Timestamp,
-    TokenCount,
+    AccountId, Bill, EndCause, IslandId, JobId, JobOutcome, LeaseEpoch, LeaseId, OrderId, Price, SessionId,
+    Timestamp, TokenCount,
 };
 use matcher::{BidAccepted, CellKey, PlaceBid};
 use proto::convert::SignedReceipt;
 
-use super::job::{Completed, JobPayload, JobState, JobView, SegmentBill};
+use super::job::{Completed, JobBill, JobPayload, JobState, JobView, SegmentBill};
 use super::outlet::{Outlet, SubmissionId};
 
 /// Jobs that are remembered after their end, over all accounts: the last minutes of a busy exchange, the last weeks
@@ -144,7 +144,7 @@ impl Order {
             code: ending.cause.map(EndCause::code),
             prompt_tokens: self.prompt_tokens(index),
             output_tokens: ending.output_tokens,
-            segments: job.segments(),
+            bill: JobBill::of(job.segments()),
             receipts: job.receipts(),
             failovers: ending.failovers,
             waited: job.waited,
@@ -164,7 +164,7 @@ impl Order {
             island: last.map(|lease| (lease.island, lease.cell)),
             price: last.map(|lease| lease.price),
             output_tokens: TokenCount::new(job.output_tokens),
-            segments: job.segments(),
+            bill: JobBill::of(job.segments()),
             failovers: job.failovers,
             ..self.waiting(index, state)
         }
@@ -193,9 +193,11 @@ impl Order {
             price: None,
             prompt_tokens: self.prompt_tokens(index),
             output_tokens: TokenCount::ZERO,
-            segments: Vec::new(),
+            bill: JobBill::default(),
             failovers: 0,
+            code: None,
             accepted_at: self.accepted_at,
+            ended_at: None,
         }
     }
 }
@@ -203,23 +205,24 @@ impl Order {
 /// Jobs that ended lately, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    ended: VecDeque<(JobView, Completed)>,
+    /// A job that was never matched has nothing to complete.
+    ended: VecDeque<(JobView, Option<Completed>)>,
 }
 
 impl History {
-    pub(super) fn remember(&mut self, view: JobView, completed: Completed) {
+    pub(super) fn remember(&mut self, view: JobView, completed: Option<Completed>) {
         if self.ended.len() >= JOBS_REMEMBERED_MAX {
             self.ended.pop_front();
         }
         self.ended.push_back((view, completed));
     }
 
-    /// What is remembered of an order, oldest first.
+    /// What is remembered of the jobs of an order that were matched, oldest first.
     pub(super) fn of_order(&self, order: OrderId) -> impl Iterator<Item = &Completed> {
         self.ended
             .iter()
             .filter(move |(view, _)| view.order == order)
-            .map(|(_, completed)| completed)
+            .filter_map(|(_, completed)| completed.as_ref())
     }
 
     /// What is remembered of an account, newest first.
@@ -250,9 +253,11 @@ mod tests {
             price: None,
             prompt_tokens: TokenCount::ZERO,
             output_tokens: TokenCount::ZERO,
-            segments: Vec::new(),
+            bill: JobBill::default(),
             failovers: 0,
+            code: None,
             accepted_at: Timestamp::ZERO,
+            ended_at: Some(Timestamp::ZERO),
         };
         let completed = Completed {
             job: view.job,
@@ -261,7 +266,7 @@ mod tests {
             code: None,
             prompt_tokens: TokenCount::ZERO,
             output_tokens: TokenCount::ZERO,
-            segments: Vec::new(),
+            bill: JobBill::default(),
             receipts: Vec::new(),
             failovers: 0,
             waited: Duration::ZERO,
@@ -277,7 +282,7 @@ mod tests {
         let count = u64::try_from(JOBS_REMEMBERED_MAX).unwrap();
         for number in 0..=count {
             let (view, completed) = ended(number, number % 2);
-            history.remember(view, completed);
+            history.remember(view, Some(completed));
         }
         assert_eq!(history.ended.len(), JOBS_REMEMBERED_MAX);
         assert_eq!(history.of_order(OrderId::new(0)).count(), 0);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dispatch::{CancelCause, Dispatcher, Input};
-use domain::{AccountId, ClientOrderId, JobId, LeaseId, OrderId, SessionId, Timestamp, Units};
+use dispatch::{Dispatcher, Input};
+use domain::{AccountId, CancelCause, ClientOrderId, JobId, LeaseId, OrderId, SessionId, Timestamp, Units};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -114,7 +114,7 @@ impl Leasing {
                 cancels: Vec::new(),
                 agents: HashMap::new(),
                 leases: HashMap::new(),
-                history: History::default(),
+                history: History::recalled(parts.ended),
                 arriving: None,
                 caused: VecDeque::new(),
             },

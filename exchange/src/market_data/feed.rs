@@ -183,6 +183,7 @@ fn follow(shared: &Shared, applied: &Applied) {
             | Event::AskAccepted(_)
             | Event::Rejected(_)
             | Event::Repeated { .. }
+            | Event::JobRecalled(_)
             | Event::OrderEnded(_)
             | Event::Amended { .. }
             | Event::DeadManSet { .. }

@@ -71,6 +71,7 @@ impl Reader {
             | Event::AskAccepted(_)
             | Event::Rejected(_)
             | Event::Repeated { .. }
+            | Event::JobRecalled(_)
             | Event::Traded(_)
             | Event::OrderEnded(_)
             | Event::Amended { .. }

@@ -50,8 +50,8 @@ async fn a_job_is_matched_run_streamed_billed_and_countersigned() {
         (completed.prompt_tokens.get(), completed.output_tokens.get()),
         (8, 4)
     );
-    let [segment] = completed.segments.as_slice() else {
-        panic!("one segment: {:?}", completed.segments)
+    let [segment] = completed.bill.segments.as_slice() else {
+        panic!("one segment: {:?}", completed.bill.segments)
     };
     // 8 prompt tokens weigh 2 units; 6 units at 50,000 nano-credits per 1,000 are 300.
     assert_eq!(segment.bill.units, Units::new(6));
@@ -106,6 +106,7 @@ async fn an_island_that_vanishes_in_mid_stream_is_replaced_without_a_seam() {
     let completed = events.completed().await;
     assert_eq!((completed.outcome, completed.failovers), (JobOutcome::Stopped, 1));
     let units: Vec<u64> = completed
+        .bill
         .segments
         .iter()
         .map(|segment| segment.bill.units.get())
@@ -113,13 +114,17 @@ async fn an_island_that_vanishes_in_mid_stream_is_replaced_without_a_seam() {
     // The first is paid for its checkpoint, the second for its token and the prompt.
     assert_eq!(units, [2, 3]);
     // Three tokens that another had written weigh one unit; the pool pays it.
-    assert_eq!(completed.segments[1].bill.pool_subsidy, Credits::from_nano(60));
+    assert_eq!(
+        completed.bill.segments[1].bill.pool_subsidy,
+        Credits::from_nano(60)
+    );
     assert_eq!(completed.receipts.len(), 2);
     for receipt in &completed.receipts {
         assert_eq!(verify_signatures(receipt), Ok(()));
     }
     let unbroken_at_the_limit = 100 * 6;
     let charged: i64 = completed
+        .bill
         .segments
         .iter()
         .map(|segment| segment.bill.charge.as_nano())
@@ -204,6 +209,7 @@ async fn misbehaves(
     assert_eq!(events.tokens(2).await, ids[2..]);
     let completed = events.completed().await;
     let units: Vec<u64> = completed
+        .bill
         .segments
         .iter()
         .map(|segment| segment.bill.units.get())
@@ -269,7 +275,7 @@ async fn a_final_receipt_over_tokens_that_never_came_is_free_for_the_consumer() 
     assert_eq!(events.tokens(2).await, answer()[..2]);
     let completed = events.completed().await;
     assert_eq!(completed.outcome, JobOutcome::Stopped);
-    assert_eq!(completed.segments[0].bill.consumer_pays(), Credits::ZERO);
+    assert_eq!(completed.bill.segments[0].bill.consumer_pays(), Credits::ZERO);
     assert!(completed.receipts.is_empty());
     assert_eq!(agent.receipt_report().await.code, "RECEIPT_CLAIMS_MORE");
     house.idle().await;
@@ -293,7 +299,7 @@ async fn a_rest_that_nobody_takes_ends_explicitly_and_bills_what_was_signed_for(
         (completed.outcome, completed.code, completed.output_tokens.get()),
         (JobOutcome::Incomplete, Some("NO_ISLAND_LEFT"), 3)
     );
-    assert_eq!(completed.segments[0].bill.units, Units::new(2));
+    assert_eq!(completed.bill.segments[0].bill.units, Units::new(2));
     events.ended().await;
     house.idle().await;
 }
@@ -387,7 +393,7 @@ async fn an_order_is_cancelled_by_its_owner_only_and_tells_what_it_stopped() {
         (JobOutcome::Cancelled, Some("CANCELLED"))
     );
     // The prompt was read, unless the cancel overtook the acknowledgement: then it is free.
-    let units = completed.segments[0].bill.units;
+    let units = completed.bill.segments[0].bill.units;
     assert!([Units::ZERO, Units::new(2)].contains(&units), "{units}");
     events.ended().await;
     assert_eq!(
@@ -421,7 +427,7 @@ async fn a_stop_string_bills_up_to_where_it_began() {
         (completed.outcome, completed.output_tokens.get()),
         (JobOutcome::Stopped, 3)
     );
-    assert_eq!(completed.segments[0].bill.units, Units::new(5));
+    assert_eq!(completed.bill.segments[0].bill.units, Units::new(5));
     events.ended().await;
     house.idle().await;
 }
@@ -536,7 +542,7 @@ async fn the_same_order_again_tells_the_first_ones_outcome_and_runs_nothing() {
     let mut again = house.submit(submission.clone()).await;
     assert!(matches!(again.next().await, JobEvent::Repeated { .. }));
     let second = again.completed().await;
-    assert_eq!((first.job, first.segments), (second.job, second.segments));
+    assert_eq!((first.job, first.bill), (second.job, second.bill));
     again.ended().await;
 
     let mut other = submission;
@@ -574,7 +580,7 @@ async fn jobs_are_listed_newest_first_with_what_they_cost() {
             (done, JobState::Ended(JobOutcome::Stopped))
         ]
     );
-    assert_eq!(jobs[1].segments[0].bill.units, Units::new(6));
+    assert_eq!(jobs[1].bill.segments[0].bill.units, Units::new(6));
     assert_eq!(house.leasing.jobs_of(CONSUMER, 1).await.len(), 1);
     assert!(house.leasing.jobs_of(OWNER, 10).await.is_empty());
 }

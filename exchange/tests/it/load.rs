@@ -1,10 +1,10 @@
 //! A random market: four Islands in three regions, four consumers, two models.
 
 use domain::{
-    AccountId, ClientOrderId, Credits, Digest, Eligibility, Excluded, InputWeight, Instrument, InstrumentId,
-    IslandId, JobOutcome, Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, Price, Region, RegionTable,
-    RoundTrip, SelfTradeMode, Sequence, SessionId, Slots, SpeedFloors, Task, Tier, TierFloor, TimeInForce,
-    Timestamp, TokenCount, TransferId, Units,
+    AccountId, ClientOrderId, Credits, Digest, Eligibility, EndCause, Excluded, InputWeight, Instrument,
+    InstrumentId, IslandId, JobEnd, JobOutcome, Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, Price,
+    Region, RegionTable, RoundTrip, SelfTradeMode, Sequence, SessionId, Slots, SpeedFloors, Task, Tier,
+    TierFloor, TimeInForce, Timestamp, TokenCount, TransferId, Units,
 };
 use matcher::{
     BidLimit, Cancel, CloseLease, Command, Event, FailOver, Fund, JoinIsland, ListInstrument, PlaceAsk,
@@ -228,13 +228,14 @@ impl Load {
                 units: Units::ZERO,
                 units_max: Units::new(1),
                 time_in_force: TimeInForce::Gtc,
+                otherwise: JobEnd::because(JobOutcome::Failed, EndCause::NoIslandLeft),
             });
         }
         Command::CloseLease(CloseLease {
             lease,
             units: Units::new(1),
             reread_units: Units::ZERO,
-            outcome: JobOutcome::Stopped,
+            end: JobEnd::clean(JobOutcome::Stopped),
         })
     }
 

@@ -127,7 +127,9 @@ impl Engine {
             || format!("{known} of {}", self.client_ids.len()),
         )?;
         let mut counts: BTreeMap<Handle, u32> = BTreeMap::new();
+        let mut remembered_orders = std::collections::BTreeSet::new();
         for record in self.client_ids.in_order() {
+            remembered_orders.insert(record.remembered.order);
             *counts.entry(record.account).or_default() += 1;
         }
         for (handle, account) in self.accounts.in_order() {
@@ -135,6 +137,13 @@ impl Engine {
                 account.client_id_count == counts.get(&handle).copied().unwrap_or_default(),
                 "an account's client order ids are counted",
                 || account.id.to_string(),
+            )?;
+        }
+        for (job, _) in self.ended_jobs.iter() {
+            check(
+                remembered_orders.contains(&job.order()),
+                "an ended job is one of an order that is remembered",
+                || job.to_string(),
             )?;
         }
         Ok(())

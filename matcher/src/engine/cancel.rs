@@ -68,6 +68,7 @@ impl Engine {
                     .times(given_up.get())
                     .expect("the whole order's reservation fitted");
                 self.accounts.release(account, released);
+                self.note_amended(handle);
                 self.show(handle, amend.leaves);
             }
             Part::Ask(ask) => {

@@ -51,11 +51,7 @@ impl Engine {
         if record.remembered.fingerprint != key.fingerprint {
             return false;
         }
-        events.push(Event::Repeated {
-            account: self.accounts.get(record.account).id,
-            client_order_id: key.client_order_id,
-            order: record.remembered.order,
-        });
+        self.recall(record, events);
         true
     }
 
@@ -92,6 +88,7 @@ impl Engine {
             remembered: Remembered {
                 order,
                 fingerprint: key.fingerprint,
+                unmatched: None,
             },
         })
     }

@@ -4,7 +4,7 @@
 //! and what the rest may be billed never exceed an unbroken run at the limit, fees included, for both round down.
 
 use arrayvec::ArrayVec;
-use domain::{Eligibility, Jobs, OrderId, Units};
+use domain::{Eligibility, JobEnd, Jobs, OrderId, Units};
 
 use crate::book::arena::Handle;
 use crate::engine::Engine;
@@ -36,11 +36,12 @@ impl Engine {
         let run = self.leases.remove(failover.lease);
         self.accounts.pay(run.account, segment.bill.consumer_pays());
         let account = self.accounts.get(run.account).id;
-        let end = run.ended(failover.lease, account, LeaseEnd::FailedOver(id));
-        events.push(Event::LeaseEnded(LeaseEnded {
+        let ended = LeaseEnded {
             bill: segment.bill,
-            ..end
-        }));
+            ..run.ended(failover.lease, account, LeaseEnd::FailedOver(id))
+        };
+        self.note_lease(&run, &ended, None);
+        events.push(Event::LeaseEnded(ended));
         let eligibility = run.eligibility;
         let order = self.bid_again(run, segment, failover, events);
         self.match_resumed(order, &eligibility, events);
@@ -59,7 +60,7 @@ impl Engine {
             .roster
             .find_session(run.session)
             .expect("a lease ends with its bid's session");
-        let special = special_after(&run, segment);
+        let special = special_after(&run, segment, failover.otherwise);
         let order = self.insert_order(Entry {
             id,
             account: run.account,
@@ -111,7 +112,7 @@ impl Engine {
 }
 
 /// What the new bid excludes and resumes.
-fn special_after(run: &Run, segment: Segment) -> Special {
+fn special_after(run: &Run, segment: Segment, otherwise: JobEnd) -> Special {
     let mut special = run.special.as_deref().cloned().unwrap_or_default();
     if special.failed.is_full() {
         // Only reached when a job may fail over more often than this list is long: the oldest failure gives way.
@@ -128,6 +129,7 @@ fn special_after(run: &Run, segment: Segment) -> Special {
             job: run.job,
             epoch: run.epoch.next(),
             billed: segment.billed,
+            otherwise,
         }),
         inherited: Some(run.client_order_id),
     }

@@ -46,12 +46,13 @@ impl Engine {
         self.accounts.pay(run.account, segment.bill.consumer_pays());
         self.accounts.release(run.account, segment.left);
         let account = self.accounts.get(run.account).id;
-        let end = run.ended(close.lease, account, LeaseEnd::Closed(close.outcome));
-        events.push(Event::LeaseEnded(LeaseEnded {
+        let ended = LeaseEnded {
             bill: segment.bill,
             released: segment.left,
-            ..end
-        }));
+            ..run.ended(close.lease, account, LeaseEnd::Closed(close.end.outcome))
+        };
+        self.note_lease(&run, &ended, Some(close.end));
+        events.push(Event::LeaseEnded(ended));
         Ok(())
     }
 

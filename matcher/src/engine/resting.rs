@@ -76,6 +76,7 @@ impl Engine {
         let (order, terms) = self.remove_order(order);
         let (side, session) = match order.part() {
             Part::Bid(bid) => {
+                self.note_bid(&terms, reason);
                 let reserved = terms
                     .reserved_per_job
                     .times(order.leaves.get())

@@ -5,6 +5,7 @@ use domain::{Bill, Credits, LeaseId, SessionId};
 use crate::book::arena::Handle;
 use crate::book::queue::Chain;
 use crate::engine::Engine;
+use crate::engine::ended_jobs::end_of_lost;
 use crate::engine::refusal::{Refusal, require};
 use crate::leases::plus;
 use crate::roster::{DeadMan, Island};
@@ -132,13 +133,15 @@ impl Engine {
                     .price
                     .cost_of(run.checkpointed)
                     .expect("a checkpoint is no more than what was reserved");
-                let end = run.ended(lease, self.accounts.get(run.account).id, LeaseEnd::Lost);
-                events.push(Event::LeaseEnded(LeaseEnded {
+                let account = self.accounts.get(run.account).id;
+                let ended = LeaseEnded {
                     bill: Bill::FREE,
                     compensation,
                     released: run.reserved,
-                    ..end
-                }));
+                    ..run.ended(lease, account, LeaseEnd::Lost)
+                };
+                self.note_lease(&run, &ended, Some(end_of_lost(&run)));
+                events.push(Event::LeaseEnded(ended));
             }
         }
     }

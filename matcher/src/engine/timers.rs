@@ -30,8 +30,9 @@ impl Engine {
                 }
             }
         }
-        while let Some(account) = self.client_ids.forget_due(self.now) {
+        while let Some((account, order)) = self.client_ids.forget_due(self.now) {
             self.accounts.get_mut(account).client_id_count -= 1;
+            self.ended_jobs.forget(order);
         }
     }
 }

@@ -85,6 +85,17 @@ pub(super) fn engine(state: State) -> Result<Engine, SnapshotError> {
             record,
         });
     }
+    require(
+        in_order(state.ended_jobs.iter().map(|(job, _)| *job)),
+        "the ended jobs' order",
+    )?;
+    for (job, tally) in state.ended_jobs {
+        require(
+            !tally.charge.is_negative() && !tally.fee.is_negative(),
+            "an ended job's charge",
+        )?;
+        engine.ended_jobs.restore(job, tally);
+    }
     Ok(engine)
 }
 
@@ -147,6 +158,7 @@ fn add_account(engine: &mut Engine, state: AccountState) -> Result<(), SnapshotE
             remembered: Remembered {
                 order: known.order,
                 fingerprint: known.fingerprint,
+                unmatched: known.unmatched,
             },
         });
         engine.accounts.get_mut(account).client_id_count += 1;

@@ -65,6 +65,7 @@ pub(super) fn state(engine: &Engine) -> State {
             .ended()
             .map(|ended| ended_state(engine, ended))
             .collect(),
+        ended_jobs: engine.ended_jobs.iter().collect(),
     }
 }
 
@@ -93,6 +94,7 @@ fn account_state(engine: &Engine, handle: Handle, account: &Account, client_ids:
                 client_order_id: record.client_order_id,
                 order: record.remembered.order,
                 fingerprint: record.remembered.fingerprint,
+                unmatched: record.remembered.unmatched,
             })
             .collect(),
     }

@@ -9,8 +9,9 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use crate::client_ids::Fingerprint;
+use crate::ended_jobs::Tally;
 use crate::order::Special;
-use crate::{CellKey, Limits, PostOnly, SnapshotError};
+use crate::{CellKey, Limits, PostOnly, SnapshotError, Unmatched};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) orders: Vec<OrderState>,
     pub(super) leases: Vec<LeaseState>,
     pub(super) ended_ids: Vec<EndedIdState>,
+    pub(super) ended_jobs: Vec<(JobId, Tally)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +54,7 @@ pub(super) struct ClientIdState {
     pub(super) client_order_id: ClientOrderId,
     pub(super) order: OrderId,
     pub(super) fingerprint: Fingerprint,
+    pub(super) unmatched: Option<Unmatched>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

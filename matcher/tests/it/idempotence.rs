@@ -71,6 +71,87 @@ fn another_body_is_refused() {
 }
 
 #[test]
+fn a_repeat_is_told_what_became_of_every_job() {
+    check(
+        "island i eu desktop B slots=4
+         island j eu desktop B
+         ask a i 3@10
+         bid b alice 4@10 id=2 gtd=50
+         ---
+         close 1 500
+         bid b2 alice 4@10 id=2 gtd=50
+         ask c j 1@10
+         failover 2 200 left=700 ioc
+         lose gate
+         session gate
+         bid b3 alice 4@10 id=2 gtd=50",
+        expect![[r#"
+            lease 1 of b#0 stopped: pays 5100 earns 5000 fee 100 released 5100
+            repeats b
+            b#0 was stopped: 500 units, charge 5000 fee 100
+            c accepted 1@10 in eu/desktop/B
+            c-b 1@10 ask takes, left 0-0, lease 4 epoch 0 from b#3
+              class 0 bid 10: 0
+            lease 2 of b#1 failed over to ord_N: pays 2040 earns 2000 fee 40 released 0
+            ord_N accepted 1@10 reserves 8160 resuming b#1
+            ord_N ended 1 not quotable resuming b#1
+            lease 3 of b#2 lost: pays 0 earns 0 fee 0 released 10200
+            lease 4 of b#3 lost: pays 0 earns 0 fee 0 released 10200
+            session gate ended
+            session gate opened
+            repeats b
+            b#0 was stopped: 500 units, charge 5000 fee 100
+            b#1 was incomplete by NO_ISLAND_LEFT: 200 units, charge 2000 fee 40
+            b#2 was failed by SESSION_LOST: 0 units, charge 0 fee 0
+            b#3 was failed by SESSION_LOST: 0 units, charge 0 fee 0
+        "#]],
+    );
+}
+
+#[test]
+fn what_an_amend_took_away_is_told_too() {
+    check(
+        "island i eu desktop B
+         ask a i 3@10
+         bid b alice 4@9 id=2
+         amend b 1
+         ---
+         bid b2 alice 4@9 id=2
+         cancel b
+         bid b3 alice 4@9 id=2",
+        expect![[r#"
+            repeats b, of which 3 ended cancelled
+            b ended 1 cancelled
+              class 0 bid 9: 0
+            repeats b, of which 4 ended cancelled
+        "#]],
+    );
+}
+
+#[test]
+fn the_first_jobs_of_an_order_are_remembered_up_to_a_bound() {
+    check_within(
+        Limits {
+            ended_jobs_per_order_max: 1,
+            ..Limits::default()
+        },
+        "island i eu desktop B slots=2
+         ask a i 2@10
+         bid b alice 2@10 id=2
+         close 1 500
+         close 2 500
+         ---
+         bid b2 alice 2@10 id=2
+         +86400000 bid b3 alice 2@10 id=2 ioc",
+        expect![[r#"
+            repeats b
+            b#0 was stopped: 500 units, charge 5000 fee 100
+            refused UNSERVABLE
+        "#]],
+    );
+}
+
+#[test]
 fn a_retry_through_another_gateway_or_with_a_later_deadline_is_the_same() {
     check(
         "session other
@@ -86,7 +167,7 @@ fn a_retry_through_another_gateway_or_with_a_later_deadline_is_the_same() {
             b ended 1 session lost
             session gate ended
               class 0 bid 9: 0
-            repeats b
+            repeats b, of which 1 ended session lost
         "#]],
     );
 }

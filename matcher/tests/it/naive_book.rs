@@ -10,13 +10,13 @@ mod orders;
 use std::collections::BTreeMap;
 
 use domain::{
-    AccountId, ClientOrderId, Eligibility, InstrumentId, IslandId, JobId, Jobs, KarmaBand, LeaseId,
+    AccountId, ClientOrderId, Eligibility, InstrumentId, IslandId, JobEnd, JobId, Jobs, KarmaBand, LeaseId,
     Liquidity, OrderId, Price, PriceBand, Region, RegionTable, RunningBill, Sequence, SessionId, Tier,
     TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
-    AskDepth, BidDepth, CellKey, Command, EndReason, Event, Limits, PlaceAsk, PlaceBid, RejectReason,
-    Rejected, Stamped,
+    AskDepth, BidDepth, CellKey, Command, EndReason, Event, LeaseEnded, Limits, PlaceAsk, PlaceBid,
+    RejectReason, Rejected, Stamped, Unmatched,
 };
 
 /// The whole market.
@@ -86,6 +86,10 @@ struct NaiveBid {
     class: u16,
     failed: Vec<IslandId>,
     resumes: Option<(JobId, u8, RunningBill)>,
+    /// How a job that goes on ends if nobody takes the rest.
+    otherwise: Option<JobEnd>,
+    /// What an amend took away.
+    amended: u32,
 }
 
 #[derive(Clone)]
@@ -126,6 +130,15 @@ struct NaiveId {
     order: OrderId,
     body: Body,
     forget_at: Option<Timestamp>,
+    unmatched: Option<Unmatched>,
+    jobs: BTreeMap<JobId, NaiveJob>,
+}
+
+/// What a job was billed, and how it ended if it has.
+#[derive(Clone)]
+struct NaiveJob {
+    segments: Vec<LeaseEnded>,
+    end: Option<(JobEnd, Timestamp)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

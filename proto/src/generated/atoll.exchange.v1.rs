@@ -243,6 +243,9 @@ pub struct Completed {
     /// Milliseconds from acceptance to the end.
     #[prost(uint64, tag = "10")]
     pub total_ms: u64,
+    /// For an outcome that is not a clean one, why: a stable code.
+    #[prost(string, tag = "11")]
+    pub code: ::prost::alloc::string::String,
 }
 /// What was read and written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -456,9 +459,15 @@ pub struct Job {
     /// How often an Island was lost.
     #[prost(uint32, tag = "10")]
     pub failovers: u32,
-    /// When it was accepted.
+    /// When it was accepted; 0 of a job that ended before the exchange was started.
     #[prost(uint64, tag = "11")]
     pub accepted_at_us: u64,
+    /// For an end that is not a clean one, why: a stable code.
+    #[prost(string, tag = "12")]
+    pub code: ::prost::alloc::string::String,
+    /// When it ended; 0 while it has not, or had not begun when a restart ended it.
+    #[prost(uint64, tag = "13")]
+    pub ended_at_us: u64,
 }
 /// Asks for models.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,12 +1,12 @@
 //! What Islands say. Anything about a lease that is over, from another session or of another attempt is stale and
 //! changes nothing, but that a machine which is free is free.
 
-use domain::{JobOutcome, LeaseFailure, LeaseId, SessionId, Timestamp, Units};
+use domain::{JobEnd, JobOutcome, LeaseFailure, LeaseId, SessionId, Timestamp, Units};
 
 use super::Dispatcher;
 use crate::effect::{Effect, Finding, ReceiptRefusal};
 use crate::input::{FinishReason, Reply, SignedClaim};
-use crate::lease::{Ending, Lease, Phase, PromptDue};
+use crate::lease::{Lease, Phase, PromptDue};
 
 /// What became of the receipt that came with a job's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl Dispatcher {
             FinalReceipt::Missing => lease.bill(lease.signed(), PromptDue::No),
             FinalReceipt::Refused => lease.bill(0, PromptDue::No),
         };
-        self.close(settlement, Ending { outcome, cause: None });
+        self.close(settlement, JobEnd { outcome, cause: None });
     }
 
     fn refuse_receipt(&mut self, from: Reply, reason: ReceiptRefusal) {

@@ -1,15 +1,14 @@
 //! What consumers want: an end before the end. The first wish counts.
 
-use domain::{JobId, JobOutcome, Timestamp, TokenCount};
+use domain::{CancelCause, EndCause, JobEnd, JobId, JobOutcome, Timestamp, TokenCount};
 
 use super::{Dispatcher, Wish};
-use crate::effect::{Effect, EndCause, RevokeReason};
-use crate::input::CancelCause;
-use crate::lease::{Ending, Next, Phase, Slot, widen};
+use crate::effect::{Effect, RevokeReason};
+use crate::lease::{Next, Phase, Slot, widen};
 
 impl Dispatcher {
     pub(super) fn cancel(&mut self, job_id: JobId, cause: CancelCause, now: Timestamp) {
-        let ending = Ending {
+        let ending = JobEnd {
             outcome: JobOutcome::Cancelled,
             cause: Some(EndCause::Cancelled(cause)),
         };
@@ -17,14 +16,14 @@ impl Dispatcher {
     }
 
     pub(super) fn stop(&mut self, job_id: JobId, output_tokens: TokenCount, now: Timestamp) {
-        let ending = Ending {
+        let ending = JobEnd {
             outcome: JobOutcome::Stopped,
             cause: None,
         };
         self.wish(job_id, ending, output_tokens, now);
     }
 
-    fn wish(&mut self, job_id: JobId, ending: Ending, shown: TokenCount, now: Timestamp) {
+    fn wish(&mut self, job_id: JobId, ending: JobEnd, shown: TokenCount, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&job_id) else {
             return;
         };
@@ -91,7 +90,7 @@ impl Dispatcher {
     }
 }
 
-fn revocation(ending: Ending) -> RevokeReason {
+fn revocation(ending: JobEnd) -> RevokeReason {
     match ending.outcome {
         JobOutcome::Stopped => RevokeReason::Stopped,
         JobOutcome::Length | JobOutcome::Cancelled | JobOutcome::Incomplete | JobOutcome::Failed => {

@@ -1,10 +1,10 @@
 //! How leases and jobs end: what is paid, and whether another Island goes on.
 
-use domain::{JobId, JobOutcome, LeaseFailure, LeaseId, TimeInForce, Timestamp, Units};
+use domain::{EndCause, JobEnd, JobId, JobOutcome, LeaseFailure, LeaseId, TimeInForce, Timestamp, Units};
 
 use super::{Dispatcher, Job};
-use crate::effect::{Effect, EndCause, RevokeReason, Settlement};
-use crate::lease::{Ending, Lease, Next, Phase, PromptDue, narrow};
+use crate::effect::{Effect, RevokeReason, Settlement};
+use crate::lease::{Lease, Next, Phase, PromptDue, narrow};
 use crate::limits::{FAILOVER_PATIENCE, FAILOVERS_MAX};
 
 impl Dispatcher {
@@ -50,7 +50,7 @@ impl Dispatcher {
         if complete {
             self.close(
                 settlement,
-                Ending {
+                JobEnd {
                     outcome: JobOutcome::Length,
                     cause: None,
                 },
@@ -64,6 +64,7 @@ impl Dispatcher {
             return;
         }
         job.failovers = job.failovers.saturating_add(1);
+        let otherwise = cut_short(job, EndCause::NoIslandLeft);
         let time_in_force = patience(job.facts.patience, now);
         let emitted = narrow(job.emitted.len());
         self.settling(settlement, Next::Rebid);
@@ -77,6 +78,7 @@ impl Dispatcher {
             settlement,
             units_max: left,
             time_in_force,
+            otherwise,
         });
     }
 
@@ -96,7 +98,7 @@ impl Dispatcher {
         self.close(Settlement::free(lease_id), ending);
     }
 
-    fn wished(&self, lease_id: LeaseId) -> Option<(&Lease, Ending, usize)> {
+    fn wished(&self, lease_id: LeaseId) -> Option<(&Lease, JobEnd, usize)> {
         let lease = self.leases.get(&lease_id)?;
         let Phase::Finishing { cap, .. } = lease.phase else {
             return None;
@@ -106,11 +108,11 @@ impl Dispatcher {
     }
 
     /// Asks the engine to close a lease and its job.
-    pub(super) fn close(&mut self, settlement: Settlement, ending: Ending) {
+    pub(super) fn close(&mut self, settlement: Settlement, ending: JobEnd) {
         self.settling(settlement, Next::End(ending));
         self.effects.push_back(Effect::CloseLease {
             settlement,
-            outcome: ending.outcome,
+            end: ending,
         });
     }
 
@@ -122,7 +124,7 @@ impl Dispatcher {
     }
 
     /// Ends a job: the last that is heard of it.
-    pub(super) fn end_job(&mut self, job_id: JobId, ending: Ending) {
+    pub(super) fn end_job(&mut self, job_id: JobId, ending: JobEnd) {
         let Some(job) = self.jobs.remove(&job_id) else {
             return;
         };
@@ -142,11 +144,11 @@ impl Dispatcher {
 }
 
 /// How a job ends that nobody finishes: never as if it were whole.
-pub(super) fn cut_short(job: &Job, cause: EndCause) -> Ending {
+pub(super) fn cut_short(job: &Job, cause: EndCause) -> JobEnd {
     if let Some(wish) = job.wish {
         return wish.ending;
     }
-    Ending {
+    JobEnd {
         outcome: if job.emitted.is_empty() {
             JobOutcome::Failed
         } else {

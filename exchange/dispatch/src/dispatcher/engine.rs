@@ -1,12 +1,12 @@
 //! What the engine did: grants, and the ends of leases and of the bids for the rest.
 
-use domain::{JobOutcome, LeaseId, OrderId, Timestamp};
+use domain::{EndCause, JobEnd, JobOutcome, LeaseId, OrderId, Timestamp};
 
 use super::ending::cut_short;
 use super::{Dispatcher, Job};
-use crate::effect::{Effect, EndCause, RevokeReason, Settlement};
+use crate::effect::{Effect, RevokeReason, Settlement};
 use crate::input::Grant;
-use crate::lease::{Ending, Lease, Next, Phase, Slot, narrow, widen};
+use crate::lease::{Lease, Next, Phase, Slot, narrow, widen};
 use crate::limits::ACKNOWLEDGE_WITHIN;
 
 impl Dispatcher {
@@ -50,7 +50,7 @@ impl Dispatcher {
             .insert(grant.lease);
 
         let ending = wish.map(|wish| wish.ending).or_else(|| {
-            (output_max == 0).then_some(Ending {
+            (output_max == 0).then_some(JobEnd {
                 outcome: JobOutcome::Length,
                 cause: None,
             })

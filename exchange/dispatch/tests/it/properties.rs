@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use dispatch::{
-    CancelCause, Claim, Dispatcher, Effect, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim, Speeds,
-};
+use dispatch::{Claim, Dispatcher, Effect, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim, Speeds};
 use domain::{
-    InputWeight, IslandId, JobId, JobOutcome, LeaseEpoch, LeaseId, OrderId, SessionId, TierFloor,
-    TimeInForce, Timestamp, TokenCount, Units,
+    CancelCause, InputWeight, IslandId, JobId, JobOutcome, LeaseEpoch, LeaseId, OrderId, SessionId,
+    TierFloor, TimeInForce, Timestamp, TokenCount, Units,
 };
 use proptest::prelude::*;
 
@@ -230,7 +228,7 @@ impl World {
                 );
                 self.delivered.entry(job).or_default().extend(ids);
             }
-            Effect::CloseLease { settlement, outcome } => {
+            Effect::CloseLease { settlement, end } => {
                 let Some(open) = self.open.get(&settlement.lease).copied() else {
                     self.reports.push_back(Input::SettlementRefused {
                         lease: settlement.lease,
@@ -248,7 +246,7 @@ impl World {
                     settlement.units.get() <= open.units_max,
                     "no lease is over-billed"
                 );
-                if outcome == JobOutcome::Failed {
+                if end.outcome == JobOutcome::Failed {
                     assert_eq!(settlement.units, Units::ZERO, "a failure is free");
                 }
                 self.bill(open.job, settlement.units, settlement.output_tokens);

@@ -9,12 +9,10 @@
 
 use std::fmt::Write as _;
 
-use dispatch::{
-    CancelCause, Claim, Dispatcher, Effect, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim, Speeds,
-};
+use dispatch::{Claim, Dispatcher, Effect, FinishReason, Grant, Input, JobFacts, Reply, SignedClaim, Speeds};
 use domain::{
-    ChainHead, InputWeight, IslandId, JobId, LeaseEpoch, LeaseId, OrderId, SessionId, TierFloor, TimeInForce,
-    Timestamp, TokenCount, Units,
+    CancelCause, ChainHead, InputWeight, IslandId, JobId, LeaseEpoch, LeaseId, OrderId, SessionId, TierFloor,
+    TimeInForce, Timestamp, TokenCount, Units,
 };
 use expect_test::Expect;
 
@@ -292,9 +290,10 @@ impl Scenario {
                 format!("receipt {} refused: {}", lease.get(), reason.code())
             }
             Effect::Audit { lease, finding, .. } => format!("audit {}: {finding:?}", lease.get()),
-            Effect::CloseLease { settlement, outcome } => format!(
-                "close {} {outcome:?}: prompt {} output {} units {} reread {}",
+            Effect::CloseLease { settlement, end } => format!(
+                "close {} {:?}: prompt {} output {} units {} reread {}",
                 settlement.lease.get(),
+                end.outcome,
                 settlement.prompt_tokens,
                 settlement.output_tokens,
                 settlement.units,
@@ -304,6 +303,7 @@ impl Scenario {
                 settlement,
                 units_max,
                 time_in_force,
+                ..
             } => format!(
                 "fail over {}: output {} units {} left {units_max} {}",
                 settlement.lease.get(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{JobOutcome, Liquidity, OrderId, Timestamp};
+use domain::{JobOutcome, OrderId, Timestamp};
 use matcher::CellKey;
 use proto::convert::{bid_terms_to_wire, cell_to_wire, outcome_to_wire, receipt_to_wire};
 use proto::exchange::v1 as wire;
@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::gateway::errors::{of_end, of_failure};
 use crate::gateway::order::Placed;
 use crate::gateway::reports::Report;
-use crate::leasing::{Completed, JobState, JobView, Matched, SegmentBill};
+use crate::leasing::{Completed, JobBill, JobState, JobView, Matched, SegmentBill, fee_on_top};
 use crate::names::Names;
 
 pub(super) fn cell(cell: CellKey, names: &Names) -> types::Cell {
@@ -103,7 +103,6 @@ fn matched_to_wire(matched: &Matched, names: &Names) -> wire::Matched {
 }
 
 fn completed_to_wire(completed: &Completed, names: &Names) -> wire::Completed {
-    let bill = bill(&completed.segments, names);
     wire::Completed {
         job_id: completed.job.to_string(),
         index: completed.index,
@@ -111,39 +110,25 @@ fn completed_to_wire(completed: &Completed, names: &Names) -> wire::Completed {
         usage: Some(wire::Usage {
             prompt_tokens: completed.prompt_tokens.get(),
             output_tokens: completed.output_tokens.get(),
-            units: units(&completed.segments),
+            units: completed.bill.units.get(),
         }),
-        bill: Some(bill),
+        bill: Some(bill(&completed.bill, names)),
         receipts: completed.receipts.iter().map(receipt_to_wire).collect(),
         failovers: completed.failovers.into(),
         waited_ms: millis(completed.waited),
         first_token_ms: completed.first_token.map_or(0, millis),
         total_ms: millis(completed.total),
-    }
-}
-
-/// Work units billed over all segments.
-pub(in crate::gateway) fn units(segments: &[SegmentBill]) -> u64 {
-    segments.iter().fold(0, |units: u64, segment| {
-        units.saturating_add(segment.bill.units.get())
-    })
-}
-
-/// What the consumer pays on top of a segment's charge: nothing where his bid was the maker.
-pub(in crate::gateway) fn fee_on_top(segment: &SegmentBill) -> i64 {
-    match segment.bill.bid_liquidity {
-        Liquidity::Taker => segment.bill.fee.as_nano(),
-        Liquidity::Maker => 0,
+        code: completed.code.unwrap_or_default().to_owned(),
     }
 }
 
 /// What a job cost.
-pub(in crate::gateway) fn bill(segments: &[SegmentBill], names: &Names) -> wire::Bill {
-    let sum = |part: fn(&SegmentBill) -> i64| segments.iter().map(part).fold(0i64, i64::saturating_add);
+fn bill(bill: &JobBill, names: &Names) -> wire::Bill {
     wire::Bill {
-        charge_nano: sum(|segment| segment.bill.charge.as_nano()),
-        fee_nano: sum(fee_on_top),
-        segments: segments
+        charge_nano: bill.charge.as_nano(),
+        fee_nano: bill.fee.as_nano(),
+        segments: bill
+            .segments
             .iter()
             .map(|segment| segment_to_wire(segment, names))
             .collect(),
@@ -160,7 +145,7 @@ fn segment_to_wire(segment: &SegmentBill, names: &Names) -> wire::Segment {
         prompt_tokens: segment.prompt_tokens.get(),
         units: segment.bill.units.get(),
         charge_nano: segment.bill.charge.as_nano(),
-        fee_nano: fee_on_top(segment),
+        fee_nano: fee_on_top(&segment.bill).as_nano(),
     }
 }
 
@@ -182,11 +167,13 @@ pub(super) fn job(job: &JobView, names: &Names) -> wire::Job {
         usage: Some(wire::Usage {
             prompt_tokens: job.prompt_tokens.get(),
             output_tokens: job.output_tokens.get(),
-            units: units(&job.segments),
+            units: job.bill.units.get(),
         }),
-        bill: Some(bill(&job.segments, names)),
+        bill: Some(bill(&job.bill, names)),
         failovers: job.failovers.into(),
         accepted_at_us: job.accepted_at.as_micros(),
+        code: job.code.unwrap_or_default().to_owned(),
+        ended_at_us: job.ended_at.map_or(0, Timestamp::as_micros),
     }
 }
 

@@ -5,8 +5,8 @@ use matcher::CellKey;
 use proto::convert::SignedReceipt;
 use serde::Serialize;
 
-use crate::gateway::grpc::{fee_on_top, outcome_name, units};
-use crate::leasing::{Completed, Matched, SegmentBill};
+use crate::gateway::grpc::outcome_name;
+use crate::leasing::{Completed, Matched, SegmentBill, fee_on_top};
 use crate::names::Names;
 
 /// Who won, as the first chunk of a stream says it.
@@ -118,17 +118,13 @@ impl AtollMatched {
 
 impl Atoll {
     pub(in crate::gateway) fn new(completed: &Completed, limit: Price, named: &str, names: &Names) -> Self {
-        let sum = |part: fn(&SegmentBill) -> i64| {
-            completed
-                .segments
-                .iter()
-                .map(part)
-                .fold(0i64, i64::saturating_add)
-        };
-        let charge = sum(|segment| segment.bill.charge.as_nano());
-        let fee = sum(fee_on_top);
-        let shown = |nano| Credits::from_nano(nano).to_string();
-        let last = completed.segments.last();
+        let shown = |credits: Credits| credits.to_string();
+        let bill = &completed.bill;
+        let total = bill
+            .charge
+            .checked_add(bill.fee)
+            .expect("what a job cost fits its reservation");
+        let last = bill.segments.last();
         Self {
             order_id: completed.job.order().to_string(),
             job_id: completed.job.to_string(),
@@ -140,11 +136,11 @@ impl Atoll {
             first_token_ms: completed.first_token.map(millis),
             total_ms: millis(completed.total),
             failovers: completed.failovers,
-            units: units(&completed.segments),
-            charge: shown(charge),
-            fee: shown(fee),
-            total: shown(charge.saturating_add(fee)),
-            segments: completed
+            units: bill.units.get(),
+            charge: shown(bill.charge),
+            fee: shown(bill.fee),
+            total: shown(total),
+            segments: bill
                 .segments
                 .iter()
                 .map(|segment| Segment::of(segment, names))
@@ -164,7 +160,7 @@ impl Segment {
             output_tokens: segment.output_tokens.get(),
             units: segment.bill.units.get(),
             charge: segment.bill.charge.to_string(),
-            fee: Credits::from_nano(fee_on_top(segment)).to_string(),
+            fee: fee_on_top(&segment.bill).to_string(),
         }
     }
 }

@@ -132,6 +132,7 @@ pub(crate) async fn open() -> House {
         registry: registry.clone(),
         key: Arc::clone(&key),
         clock: clock.clone(),
+        ended: Vec::new(),
     });
     tokio::spawn(task.run(Shutdown::manual()));
     let sessions = AgentSessions::new(AgentParts {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use domain::{
     AccountId, ClientOrderId, Credits, Digest, Eligibility, Excluded, InputWeight, Instrument, InstrumentId,
-    IslandId, JobOutcome, Jobs, KarmaBand, LatencyValue, LeaseId, Price, Region, RegionSet, RegionTable,
-    RoundTrip, SelfTradeMode, SessionId, Slots, SpeedFloors, Task, Tier, TierFloor, TimeInForce, TokenCount,
-    Units,
+    IslandId, JobEnd, JobOutcome, Jobs, KarmaBand, LatencyValue, LeaseId, Price, Region, RegionSet,
+    RegionTable, RoundTrip, SelfTradeMode, SessionId, Slots, SpeedFloors, Task, Tier, TierFloor, TimeInForce,
+    TokenCount, Units,
 };
 use exchange::billing_client::BillingClient;
 use exchange::buying_power::{BuyingPower, OpenedSession};
@@ -215,7 +215,7 @@ impl Market {
             lease,
             units: Units::new(1_000),
             reread_units: Units::ZERO,
-            outcome: JobOutcome::Stopped,
+            end: JobEnd::clean(JobOutcome::Stopped),
         }))
         .await;
         self.apply(Command::ReleaseSlot(ReleaseSlot {

@@ -110,6 +110,23 @@ impl Whole {
         Self::start_on(self.bank, self.data, |_| {}).await
     }
 
+    /// The same, with nothing but the journal to start from, as after a crash before the first snapshot.
+    pub(crate) async fn restart_without_snapshots(self) -> Self {
+        self.shutdown.trigger();
+        self.running.join.await.unwrap().unwrap();
+        self.billing.abort();
+        let mut removed = 0;
+        for entry in std::fs::read_dir(self.data.path().join("journal")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "snapshot") {
+                std::fs::remove_file(path).unwrap();
+                removed += 1;
+            }
+        }
+        assert!(removed > 0, "a stop takes a snapshot");
+        Self::start_on(self.bank, self.data, |_| {}).await
+    }
+
     /// Stops in order.
     pub(crate) async fn stop(self) {
         self.shutdown.trigger();

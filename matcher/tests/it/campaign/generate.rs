@@ -1,9 +1,10 @@
 //! Commands at random, aimed at what is there.
 
 use domain::{
-    AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobOutcome, Jobs,
-    KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionSet,
-    RegionTable, RoundTrip, SelfTradeMode, SessionId, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
+    AccountId, ClientOrderId, Credits, Eligibility, EndCause, Excluded, InstrumentId, IslandId, JobEnd,
+    JobOutcome, Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region,
+    RegionSet, RegionTable, RoundTrip, SelfTradeMode, SessionId, Slots, Tier, TimeInForce, Timestamp,
+    TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Engine,
@@ -340,7 +341,7 @@ impl Generator {
                 lease: LeaseId::new(random.below(30)),
                 units: Units::new(1),
                 reread_units: Units::ZERO,
-                outcome: JobOutcome::Stopped,
+                end: JobEnd::clean(JobOutcome::Stopped),
             });
         }
         let lease = random.pick(&leases);
@@ -355,7 +356,7 @@ impl Generator {
                     units
                 },
                 reread_units: Units::new(random.below(500)),
-                outcome: JobOutcome::Length,
+                end: end(lease.lease.get()),
             }),
             3..5 => Command::Checkpoint(Checkpoint {
                 lease: lease.lease,
@@ -370,6 +371,7 @@ impl Generator {
                     1 => TimeInForce::Gtc,
                     _ => TimeInForce::Gtd(Timestamp::from_micros(now + random.below(40_000))),
                 },
+                otherwise: end(lease.lease.get()),
             }),
         }
     }
@@ -564,5 +566,14 @@ fn time_in_force(random: &mut Random, now: u64) -> TimeInForce {
         1 => TimeInForce::Fok,
         2..5 => TimeInForce::Gtd(Timestamp::from_micros(now + random.below(60_000))),
         _ => TimeInForce::Gtc,
+    }
+}
+
+/// An end, one of each kind in turn.
+fn end(number: u64) -> JobEnd {
+    match number % 3 {
+        0 => JobEnd::clean(JobOutcome::Length),
+        1 => JobEnd::because(JobOutcome::Incomplete, EndCause::NoIslandLeft),
+        _ => JobEnd::because(JobOutcome::Failed, EndCause::Exchange),
     }
 }

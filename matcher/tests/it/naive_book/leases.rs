@@ -1,8 +1,8 @@
 //! Trades, leases and money.
 
 use domain::{
-    Bill, Credits, InstrumentId, JobId, Jobs, LeaseEpoch, LeaseId, Liquidity, OrderId, Price, RunningBill,
-    SessionId, TimeInForce, TradeId, Units,
+    Bill, Credits, EndCause, InstrumentId, JobEnd, JobId, JobOutcome, Jobs, LeaseEpoch, LeaseId, Liquidity,
+    OrderId, Price, RunningBill, SessionId, TimeInForce, TradeId, Units,
 };
 use matcher::{
     BidAccepted, Checkpoint, CloseLease, Defund, EndReason, Event, FailOver, Fund, LeaseEnd, LeaseEnded,
@@ -151,10 +151,13 @@ impl NaiveBook {
         let account = self.accounts.get_mut(&lease.bid.body.account).unwrap();
         account.reserved -= lease.bid.reserved_each;
         account.available += left;
-        self.events.push(Event::LeaseEnded(LeaseEnded {
+        let ended = LeaseEnded {
             released: Credits::from_nano(left),
-            ..Self::ended(&lease, LeaseEnd::Closed(close.outcome), bill)
-        }));
+            ..Self::ended(&lease, LeaseEnd::Closed(close.end.outcome), bill)
+        };
+        self.note_segment(&ended);
+        self.note_end(lease.job, close.end);
+        self.events.push(Event::LeaseEnded(ended));
         Ok(())
     }
 
@@ -182,11 +185,9 @@ impl NaiveBook {
         let left = lease.bid.reserved_each - bill.consumer_pays().as_nano();
         let account = self.accounts.get_mut(&lease.bid.body.account).unwrap();
         account.reserved -= bill.consumer_pays().as_nano();
-        self.events.push(Event::LeaseEnded(Self::ended(
-            &lease,
-            LeaseEnd::FailedOver(id),
-            bill,
-        )));
+        let ended = Self::ended(&lease, LeaseEnd::FailedOver(id), bill);
+        self.note_segment(&ended);
+        self.events.push(Event::LeaseEnded(ended));
         let mut bid = lease.bid.clone();
         bid.id = id;
         bid.body.jobs = Jobs::ONE;
@@ -197,6 +198,7 @@ impl NaiveBook {
         bid.reserved_each = left;
         bid.failed.push(lease.island);
         bid.resumes = Some((lease.job, lease.epoch + 1, billed));
+        bid.otherwise = Some(failover.otherwise);
         self.events.push(Event::BidAccepted(BidAccepted {
             order: id,
             account: bid.body.account,
@@ -232,11 +234,18 @@ impl NaiveBook {
             account.reserved -= lease.bid.reserved_each;
             account.available += lease.bid.reserved_each;
             let owed = u128::from(lease.price.get()) * u128::from(lease.checkpointed.get());
-            self.events.push(Event::LeaseEnded(LeaseEnded {
+            let ended = LeaseEnded {
                 compensation: Credits::from_nano(i64::try_from(owed.div_ceil(1_000)).unwrap()),
                 released: Credits::from_nano(lease.bid.reserved_each),
                 ..Self::ended(&lease, LeaseEnd::Lost, Bill::FREE)
-            }));
+            };
+            let outcome = match lease.billed.billed().as_nano() {
+                0 => JobOutcome::Failed,
+                _ => JobOutcome::Incomplete,
+            };
+            self.note_segment(&ended);
+            self.note_end(lease.job, JobEnd::because(outcome, EndCause::SessionLost));
+            self.events.push(Event::LeaseEnded(ended));
         }
     }
 

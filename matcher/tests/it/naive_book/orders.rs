@@ -1,17 +1,20 @@
 //! Orders: entering, matching, ending.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use domain::{
-    AccountId, ClientOrderId, Credits, Eligibility, InstrumentId, IslandId, Liquidity, OrderId, Price,
-    SelfTradeMode, SessionId, Side, TimeInForce, Timestamp, Units,
+    AccountId, CancelCause, ClientOrderId, Credits, Eligibility, EndCause, InstrumentId, IslandId, JobEnd,
+    JobId, JobOutcome, Jobs, Liquidity, OrderId, Price, SelfTradeMode, SessionId, Side, TimeInForce,
+    Timestamp, Units,
 };
 use matcher::{
     Alternative, Amend, AskAccepted, BidAccepted, BidLimit, Cancel, CancelAll, CancelScope, ClassDefinition,
-    EndReason, Event, OrderEnded, PlaceAsk, PlaceBid, PostOnly, RejectReason,
+    EndReason, EndedJob, Event, LeaseEnded, OrderEnded, PlaceAsk, PlaceBid, PostOnly, RejectReason,
+    Unmatched,
 };
 
-use crate::naive_book::{Body, NaiveAsk, NaiveBid, NaiveBook, NaiveId, Refused};
+use crate::naive_book::{Body, NaiveAsk, NaiveBid, NaiveBook, NaiveId, NaiveJob, Refused};
 
 fn rests(time_in_force: TimeInForce) -> bool {
     matches!(time_in_force, TimeInForce::Gtc | TimeInForce::Gtd(_))
@@ -148,6 +151,8 @@ impl NaiveBook {
             order: id,
             body,
             forget_at: None,
+            unmatched: None,
+            jobs: BTreeMap::new(),
         });
         self.events.push(Event::BidAccepted(BidAccepted {
             order: id,
@@ -173,6 +178,8 @@ impl NaiveBook {
             class: 0,
             failed: Vec::new(),
             resumes: None,
+            otherwise: None,
+            amended: 0,
         };
         self.match_and_rest(bid);
     }
@@ -323,6 +330,8 @@ impl NaiveBook {
             order: id,
             body,
             forget_at: None,
+            unmatched: None,
+            jobs: BTreeMap::new(),
         });
         self.events.push(Event::AskAccepted(AskAccepted {
             order: id,
@@ -492,10 +501,13 @@ impl NaiveBook {
         if let Some(bid) = self.bids.iter_mut().find(|bid| bid.id == amend.order) {
             reject(new > 0 && new < bid.leaves, RejectReason::NotLess)?;
             let freed = bid.reserved_each * i64::from(bid.leaves - new);
+            bid.amended += bid.leaves - new;
             bid.leaves = new;
+            let taken = Self::jobs(bid.amended);
             let account = self.accounts.get_mut(&amend.account).unwrap();
             account.reserved -= freed;
             account.available += freed;
+            self.note_unmatched(amend.order, taken, EndReason::Cancelled);
         }
         if let Some(ask) = self.asks.iter_mut().find(|ask| ask.id == amend.order) {
             reject(new > 0 && new < ask.leaves, RejectReason::NotLess)?;
@@ -517,6 +529,20 @@ impl NaiveBook {
             let account = self.accounts.get_mut(&bid.body.account).unwrap();
             account.reserved -= freed;
             account.available += freed;
+            match bid.resumes {
+                None => self.note_unmatched(id, Self::jobs(bid.leaves + bid.amended), reason),
+                Some((job, _, _)) => {
+                    let otherwise = bid.otherwise.unwrap();
+                    let end = match reason {
+                        EndReason::Cancelled => {
+                            JobEnd::because(JobOutcome::Cancelled, EndCause::Cancelled(CancelCause::Asked))
+                        }
+                        EndReason::SessionLost => JobEnd::because(otherwise.outcome, EndCause::SessionLost),
+                        _ => otherwise,
+                    };
+                    self.note_end(job, end);
+                }
+            }
             OrderEnded {
                 order: id,
                 account: bid.body.account,
@@ -543,6 +569,34 @@ impl NaiveBook {
         self.forget_later(id);
     }
 
+    fn note_unmatched(&mut self, order: OrderId, jobs: Jobs, reason: EndReason) {
+        for id in self.ids.iter_mut().filter(|id| id.order == order) {
+            id.unmatched = Some(Unmatched { jobs, reason });
+        }
+    }
+
+    /// Notes a segment of a job whose order is remembered.
+    pub(super) fn note_segment(&mut self, ended: &LeaseEnded) {
+        if ended.job.index() >= self.limits.ended_jobs_per_order_max {
+            return;
+        }
+        for id in self.ids.iter_mut().filter(|id| id.order == ended.job.order()) {
+            let job = id.jobs.entry(ended.job).or_insert(NaiveJob {
+                segments: Vec::new(),
+                end: None,
+            });
+            job.segments.push(*ended);
+        }
+    }
+
+    pub(super) fn note_end(&mut self, job: JobId, end: JobEnd) {
+        for id in &mut self.ids {
+            if let Some(known) = id.jobs.get_mut(&job) {
+                known.end = Some((end, self.now));
+            }
+        }
+    }
+
     fn forget_later(&mut self, order: OrderId) {
         let at = self.now.after(self.limits.client_id_kept);
         for id in self.ids.iter_mut().filter(|id| id.order == order) {
@@ -561,14 +615,44 @@ impl NaiveBook {
             .ids
             .iter()
             .find(|id| id.account == account && id.client_order_id == client_order_id && id.body == *body);
-        let Some(order) = first.map(|first| first.order) else {
+        let Some(first) = first else {
             return false;
         };
         self.events.push(Event::Repeated {
             account,
             client_order_id,
-            order,
+            order: first.order,
+            unmatched: first.unmatched,
         });
+        for (job, known) in &first.jobs {
+            let Some((end, ended_at)) = known.end else {
+                continue;
+            };
+            let last = known.segments.last().unwrap();
+            let sum = |part: fn(&LeaseEnded) -> i64| known.segments.iter().map(part).sum();
+            self.events.push(Event::JobRecalled(EndedJob {
+                job: *job,
+                account,
+                client_order_id,
+                instrument: last.instrument,
+                end,
+                price: last.price,
+                epoch: last.epoch,
+                units: Units::new(
+                    known
+                        .segments
+                        .iter()
+                        .map(|segment| segment.bill.units.get())
+                        .sum(),
+                ),
+                charge: Credits::from_nano(sum(|segment| segment.bill.charge.as_nano())),
+                fee: Credits::from_nano(sum(|segment| match segment.bill.bid_liquidity {
+                    Liquidity::Taker => segment.bill.fee.as_nano(),
+                    Liquidity::Maker => 0,
+                })),
+                ended_at,
+            }));
+        }
         true
     }
 

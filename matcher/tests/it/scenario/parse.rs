@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, JobOutcome, Jobs, KarmaBand, LatencyValue,
-    LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionSet, SelfTradeMode, Slots, Tier,
-    TimeInForce, Timestamp, TransferId, Units,
+    ClientOrderId, Credits, Eligibility, EndCause, Excluded, InstrumentId, JobEnd, JobOutcome, Jobs,
+    KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, PriceBand, Region, RegionSet,
+    SelfTradeMode, Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, CancelAll, CancelScope, Checkpoint, CloseLease, Command, Defund, Event,
@@ -243,7 +243,7 @@ impl World {
                 lease,
                 units: units(2),
                 reread_units: Units::new(words.get("reread").map_or(0, |units| units.parse().unwrap())),
-                outcome: JobOutcome::Stopped,
+                end: JobEnd::clean(JobOutcome::Stopped),
             }),
             "release" => Command::ReleaseSlot(ReleaseSlot {
                 lease,
@@ -259,6 +259,7 @@ impl World {
                     units: units(2),
                     units_max: Units::new(words.get("left").unwrap().parse().unwrap()),
                     time_in_force: self.time_in_force(words),
+                    otherwise: JobEnd::because(JobOutcome::Incomplete, EndCause::NoIslandLeft),
                 })
             }
         }

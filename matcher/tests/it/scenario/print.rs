@@ -75,7 +75,24 @@ impl World {
                 place(ask.cell)
             ),
             Event::Rejected(rejected) => self.rejected(rejected),
-            Event::Repeated { order, .. } => format!("repeats {}", self.order_name(*order)),
+            Event::Repeated { order, unmatched, .. } => {
+                let unmatched = unmatched.map_or(String::new(), |unmatched| {
+                    format!(", of which {} ended {}", unmatched.jobs, reason(unmatched.reason))
+                });
+                format!("repeats {}{unmatched}", self.order_name(*order))
+            }
+            Event::JobRecalled(ended) => format!(
+                "{} was {}{}: {} units, charge {} fee {}",
+                self.job(ended.job),
+                format!("{:?}", ended.end.outcome).to_lowercase(),
+                ended
+                    .end
+                    .cause
+                    .map_or(String::new(), |cause| format!(" by {}", cause.code())),
+                ended.units,
+                ended.charge.as_nano(),
+                ended.fee.as_nano(),
+            ),
             Event::Traded(trade) => self.traded(trade),
             Event::OrderEnded(ended) => format!(
                 "{} ended {} {}{}",
