@@ -53,6 +53,8 @@ pub(crate) struct Terms {
     /// What has traded: the index of the next job.
     pub(crate) filled: Jobs,
     pub(crate) time_in_force: TimeInForce,
+    /// The timer of its deadline, if it has one.
+    pub(crate) timer: Option<Handle>,
     pub(crate) post_only: PostOnly,
     /// Of a bid: the most that one job may be.
     pub(crate) units_max: Units,

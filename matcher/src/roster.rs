@@ -32,6 +32,7 @@ struct Visit {
 pub(crate) struct DeadMan {
     pub(crate) deadline: Timestamp,
     pub(crate) armed_by: Sequence,
+    pub(crate) timer: Handle,
 }
 
 /// An Island with an open session: a capacity group.

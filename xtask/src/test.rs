@@ -41,7 +41,7 @@ const CAMPAIGNS: [Campaign; 3] = [
     Campaign {
         name: "matcher",
         package: "matcher",
-        test: "random_scripts",
+        test: "the_engine_does_what_the_naive_book_does",
         count: 100_000,
     },
     Campaign {

@@ -58,6 +58,10 @@ impl<T> Arena<T> {
         }
         let handle = Handle::at(self.places.len());
         self.places.push(Some(value));
+        // The list of the free grows with the places, so that giving one back never takes memory.
+        if self.free.capacity() < self.places.capacity() {
+            self.free.reserve(self.places.capacity());
+        }
         handle
     }
 

@@ -73,6 +73,7 @@ impl Engine {
                 jobs: Jobs::ONE,
                 filled: Jobs::ZERO,
                 time_in_force: failover.time_in_force,
+                timer: None,
                 post_only: PostOnly::No,
                 units_max: failover.units_max,
                 latency_value: run.latency_value,

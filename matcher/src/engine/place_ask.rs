@@ -54,6 +54,7 @@ impl Engine {
                 jobs: ask.jobs,
                 filled: Jobs::ZERO,
                 time_in_force: ask.time_in_force,
+                timer: None,
                 post_only: ask.post_only,
                 units_max: Units::ZERO,
                 latency_value: LatencyValue::ZERO,

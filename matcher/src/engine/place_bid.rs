@@ -235,6 +235,7 @@ impl Engine {
                 jobs: bid.jobs,
                 filled: Jobs::ZERO,
                 time_in_force: bid.time_in_force,
+                timer: None,
                 post_only: PostOnly::No,
                 units_max: bid.units_max,
                 latency_value: bid.latency_value,

@@ -45,7 +45,8 @@ impl Engine {
             }
         }
         if let TimeInForce::Gtd(deadline) = time_in_force {
-            self.timers.arm(deadline, armed_by(id), Timer::Order(order));
+            let timer = self.timers.arm(deadline, armed_by(id), Timer::Order(order));
+            self.orders.terms_mut(order).timer = Some(timer);
         }
         order
     }
@@ -62,8 +63,8 @@ impl Engine {
             Part::Ask(ask) => &mut self.roster.islands[ask.island].asks,
         };
         owned.unlink(&mut self.orders, Chain::Owner, order.links(Chain::Owner));
-        if let TimeInForce::Gtd(deadline) = terms.time_in_force {
-            self.timers.disarm(deadline, armed_by(order.id));
+        if let Some(timer) = terms.timer {
+            self.timers.disarm(timer);
         }
         if let Some(record) = terms.record {
             self.client_ids.end(record, self.now, self.limits.client_id_kept);

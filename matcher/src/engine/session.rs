@@ -54,8 +54,12 @@ impl Engine {
         self.disarm_dead_man(session);
         if let Some(deadline) = set.deadline {
             let armed_by = self.sequence;
-            self.roster.sessions[session].dead_man = Some(DeadMan { deadline, armed_by });
-            self.timers.arm(deadline, armed_by, Timer::DeadMan(session));
+            let timer = self.timers.arm(deadline, armed_by, Timer::DeadMan(session));
+            self.roster.sessions[session].dead_man = Some(DeadMan {
+                deadline,
+                armed_by,
+                timer,
+            });
         }
         events.push(Event::DeadManSet {
             session: set.session,
@@ -147,8 +151,8 @@ impl Engine {
     }
 
     fn disarm_dead_man(&mut self, session: Handle) {
-        if let Some(DeadMan { deadline, armed_by }) = self.roster.sessions[session].dead_man.take() {
-            self.timers.disarm(deadline, armed_by);
+        if let Some(dead_man) = self.roster.sessions[session].dead_man.take() {
+            self.timers.disarm(dead_man.timer);
         }
     }
 }

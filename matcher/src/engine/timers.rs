@@ -18,7 +18,10 @@ impl Engine {
     pub(super) fn fire_timers(&mut self, events: &mut Vec<Event>) {
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
-                Timer::Order(order) => self.end_order(order, EndReason::Expired, events),
+                Timer::Order(order) => {
+                    self.orders.terms_mut(order).timer = None;
+                    self.end_order(order, EndReason::Expired, events);
+                }
                 Timer::DeadMan(session) => {
                     let id = self.roster.sessions[session].id;
                     self.roster.sessions[session].dead_man = None;

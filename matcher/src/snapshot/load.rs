@@ -3,6 +3,8 @@
 //! What concerns single values and references is checked here, before anything relies on it; what concerns the whole
 //! is left to the audit.
 
+use std::collections::BTreeSet;
+
 use domain::{
     AccountId, Credits, Jobs, LatencyValue, LeaseId, RegionTable, RunningBill, Sequence, TimeInForce, Units,
 };
@@ -62,7 +64,7 @@ pub(super) fn engine(state: State) -> Result<Engine, SnapshotError> {
     for account in state.accounts {
         add_account(&mut engine, account)?;
     }
-    add_sessions(&mut engine, state.sessions, &state.islands)?;
+    add_sessions(&mut engine, state.sessions, &state.islands, &state.orders)?;
     for order in state.orders {
         add_order(&mut engine, order)?;
     }
@@ -170,14 +172,25 @@ fn add_sessions(
     engine: &mut Engine,
     sessions: Vec<SessionState>,
     islands: &[IslandState],
+    orders: &[OrderState],
 ) -> Result<(), SnapshotError> {
+    // One command arms one timer, so no two fire in one place.
+    let with_deadline = orders
+        .iter()
+        .filter(|order| matches!(order.time_in_force, TimeInForce::Gtd(_)));
+    let mut armed: BTreeSet<Sequence> = with_deadline.map(|order| Sequence::new(order.id.get())).collect();
     for state in sessions {
         require(state.id.get() <= engine.sequence.get(), "a session of the future")?;
         let session = engine.roster.open_session(state.id);
         if let Some((deadline, armed_by)) = state.dead_man {
             require(armed_by <= engine.sequence, "a switch of the future")?;
-            engine.roster.sessions[session].dead_man = Some(DeadMan { deadline, armed_by });
-            arm(engine, deadline, armed_by, Timer::DeadMan(session))?;
+            require(armed.insert(armed_by), "two timers in one place")?;
+            let timer = engine.timers.arm(deadline, armed_by, Timer::DeadMan(session));
+            engine.roster.sessions[session].dead_man = Some(DeadMan {
+                deadline,
+                armed_by,
+                timer,
+            });
         }
         for id in state.islands {
             let position = islands
@@ -258,14 +271,7 @@ fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError
         "an order's quantity",
     )?;
     match state.time_in_force {
-        TimeInForce::Gtc => {}
-        TimeInForce::Gtd(deadline) => {
-            let armed_by = Sequence::new(state.id.get());
-            require(
-                engine.timers.get(deadline, armed_by).is_none(),
-                "two timers in one place",
-            )?;
-        }
+        TimeInForce::Gtc | TimeInForce::Gtd(_) => {}
         TimeInForce::Ioc | TimeInForce::Fok => return Err(inconsistent("an order that may not rest")),
     }
     let record = engine.client_ids.find(account, state.client_order_id);
@@ -310,6 +316,7 @@ fn terms_of(state: PartState) -> Terms {
         jobs: Jobs::ZERO,
         filled: Jobs::ZERO,
         time_in_force: TimeInForce::Gtc,
+        timer: None,
         post_only: PostOnly::No,
         units_max: Units::ZERO,
         latency_value: LatencyValue::ZERO,
@@ -438,20 +445,6 @@ fn add_lease(engine: &mut Engine, state: LeaseState) -> Result<(), SnapshotError
         special: state.special,
     };
     require(engine.leases.restore(run), "a lease's number")
-}
-
-fn arm(
-    engine: &mut Engine,
-    deadline: domain::Timestamp,
-    armed_by: Sequence,
-    timer: Timer,
-) -> Result<(), SnapshotError> {
-    require(
-        engine.timers.get(deadline, armed_by).is_none(),
-        "two timers in one place",
-    )?;
-    engine.timers.arm(deadline, armed_by, timer);
-    Ok(())
 }
 
 /// A table decodes without its checks: it is made anew through them.

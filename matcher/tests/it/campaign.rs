@@ -4,7 +4,7 @@
 //! so that they are reached. After each command the engine is audited, its buying power compared, and a refusal must
 //! have changed nothing; now and then the engine is replaced by its own snapshot. A failure prints its seed.
 //!
-//! `MATCHER_SCRIPTS=100000 MATCHER_SEED=7 cargo test -p matcher campaign` runs a longer campaign.
+//! `cargo xtask test --long matcher --seed 7 --count 100000` runs a longer campaign.
 
 mod generate;
 
@@ -38,9 +38,9 @@ struct Reached {
 
 #[test]
 fn the_engine_does_what_the_naive_book_does() {
-    let first = asked("MATCHER_SEED", 1);
+    let first = asked("ATOLL_LONG_SEED", 1);
     let mut reached = Reached::default();
-    for seed in first..first + asked("MATCHER_SCRIPTS", SCRIPTS) {
+    for seed in first..first + asked("ATOLL_LONG_COUNT", SCRIPTS) {
         run(seed, &mut reached);
     }
     println!(

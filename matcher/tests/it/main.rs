@@ -5,6 +5,7 @@
     reason = "a test looks for the few events and commands that it is about"
 )]
 
+mod allocations;
 mod bounds;
 mod campaign;
 mod depth;
