@@ -7,9 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use domain::{
-    AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobOutcome, Jobs,
-    KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, Region, SelfTradeMode, SessionId, Slots,
-    Tier, TimeInForce, Timestamp, TransferId, Units,
+    AccountId, ClientOrderId, Credits, Eligibility, Excluded, InstrumentId, IslandId, JobEnd, JobOutcome,
+    Jobs, KarmaBand, LatencyValue, LeaseId, OrderId, PayloadDigest, Price, Region, SelfTradeMode, SessionId,
+    Slots, Tier, TimeInForce, Timestamp, TransferId, Units,
 };
 use matcher::{
     Amend, BidLimit, Cancel, Checkpoint, CloseLease, Command, Engine, Event, Fund, JoinIsland, Limits,
@@ -232,7 +232,7 @@ impl Market {
             lease,
             units: Units::new(9),
             reread_units: Units::ZERO,
-            outcome: JobOutcome::Stopped,
+            end: JobEnd::clean(JobOutcome::Stopped),
         }));
         self.apply(Command::ReleaseSlot(ReleaseSlot {
             lease,
