@@ -274,6 +274,7 @@ fn token(folder: &Path) -> Result<Secret> {
 /// Installs the models that are missing, with a progress bar.
 async fn fetch(models: &[String], models_dir: &Path) -> Result<()> {
     let (models, store) = (models.to_vec(), ModelStore::at(models_dir.to_owned()));
+    let store = store.with_environment(|name| std::env::var_os(name));
     let install = move || {
         for model in &models {
             let id = ModelId::parse(model).with_context(|| format!("`{model}` is no model's id"))?;

@@ -154,15 +154,9 @@ impl Config {
     }
 }
 
-/// Where models are installed unless the configuration says otherwise: the user's cache, which all data folders share.
+/// Where models are installed unless the configuration says otherwise: see [`service::cache::models_folder`].
 #[must_use]
 pub fn default_models_dir() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    cache
-        .filter(|path| path.is_absolute())
-        .or_else(home)
-        .unwrap_or_else(|| PathBuf::from(".cache"))
-        .join("atoll")
-        .join("models")
+    service::cache::models_folder(|name| std::env::var_os(name))
+        .unwrap_or_else(|| PathBuf::from(".cache/atoll/models"))
 }

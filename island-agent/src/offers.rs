@@ -71,7 +71,9 @@ pub(crate) fn prepare(config: &Config) -> anyhow::Result<Vec<Prepared>> {
         }
         RunnerChoice::Candle => {
             let store = match &config.models_cache {
-                Some(folder) => ModelStore::at(folder.clone()),
+                Some(folder) => {
+                    ModelStore::at(folder.clone()).with_environment(|name| std::env::var_os(name))
+                }
                 None => ModelStore::per_user(|name| std::env::var_os(name))?,
             };
             let models = config.models.iter();

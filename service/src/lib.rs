@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of what Atoll trades. Deliberately absent: anything that only one service uses.
 
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod errors;

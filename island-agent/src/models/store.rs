@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use service::cache::{MODELS_VARIABLE, models_folder};
 
 use super::digest::{DigestError, Expected, verify};
 use super::fetch::{Means, fetch};
@@ -22,8 +23,6 @@ use super::progress::{Activity, Progress, Update};
 use super::source::Source;
 use super::tokenizer::{self, TokenizerError};
 
-/// Names the folder of models, before all else.
-pub const MODELS_VARIABLE: &str = "ATOLL_MODELS";
 /// Names the hub to fetch from.
 pub const HUB_VARIABLE: &str = "HF_ENDPOINT";
 
@@ -192,18 +191,18 @@ impl ModelStore {
     ///
     /// When no variable names a folder.
     pub fn per_user(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, InstallError> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let root = set(MODELS_VARIABLE)
-            .map(PathBuf::from)
-            .or_else(|| set("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("atoll/models")))
-            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache/atoll/models")));
-        let store = Self::at(root.ok_or(InstallError::NoFolder)?);
-        Ok(
-            match set(HUB_VARIABLE).and_then(|endpoint| endpoint.into_string().ok()) {
-                Some(endpoint) => store.with_hub(endpoint),
-                None => store,
-            },
-        )
+        let root = models_folder(&variable).ok_or(InstallError::NoFolder)?;
+        Ok(Self::at(root).with_environment(variable))
+    }
+
+    /// The same store, fetching from the hub that the environment names, if it names one.
+    #[must_use]
+    pub fn with_environment(self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let endpoint = variable(HUB_VARIABLE).and_then(|endpoint| endpoint.into_string().ok());
+        match endpoint.filter(|endpoint| !endpoint.is_empty()) {
+            Some(endpoint) => self.with_hub(endpoint),
+            None => self,
+        }
     }
 
     /// The same store, fetching from another hub.

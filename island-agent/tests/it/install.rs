@@ -195,7 +195,11 @@ fn a_hub_delivers_and_its_tricks_are_seen_through() {
         let message = room.refused(&manifest);
         assert!(message.contains(expected), "{manners:?}: {message}");
     }
-    let store = room.store.clone().with_hub(serve(file, Manners::Good));
+    let endpoint = serve(file, Manners::Good);
+    let store = room
+        .store
+        .clone()
+        .with_environment(|name| (name == "HF_ENDPOINT").then(|| endpoint.clone().into()));
     let mut seen = Seen::default();
     assert_complete(&store.ensure_installed(&manifest, &mut seen).unwrap());
     assert!(seen.fetching > 0 && seen.done, "{seen:?}");
