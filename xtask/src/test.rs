@@ -42,7 +42,8 @@ const CAMPAIGNS: [Campaign; 3] = [
         name: "matcher",
         package: "matcher",
         test: "the_engine_does_what_the_naive_book_does",
-        count: 100_000,
+        // A hundred million commands.
+        count: 1_080_000,
     },
     Campaign {
         name: "crash",

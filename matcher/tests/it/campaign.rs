@@ -14,8 +14,8 @@ use matcher::{Command, Engine, Event, Limits, Stamped};
 pub(crate) use crate::campaign::generate::{Generator, Random};
 use crate::naive_book::NaiveBook;
 
-/// Scripts of a normal run: what a developer waits for.
-const SCRIPTS: u64 = 1_000;
+/// Scripts of a normal run: two million commands, half a minute of one core.
+const SCRIPTS: u64 = 21_600;
 
 /// Commands in one script, set-up not counted.
 const COMMANDS: u32 = 60;
@@ -48,6 +48,10 @@ fn the_engine_does_what_the_naive_book_does() {
         reached.commands,
         reached.trades,
         reached.refusals.len()
+    );
+    assert!(
+        reached.commands >= 2_000_000 || asked("ATOLL_LONG_COUNT", SCRIPTS) < SCRIPTS,
+        "a normal run is two million commands"
     );
     assert!(reached.trades * 20 > reached.commands, "the scripts hardly trade");
     assert!(
