@@ -17,7 +17,7 @@ mod session;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::{RegionTable, Timestamp};
@@ -97,6 +97,8 @@ struct Shared {
     canaries: AtomicU64,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// No session opens any more.
+    closed: AtomicBool,
 }
 
 impl AgentSessions {
@@ -109,6 +111,7 @@ impl AgentSessions {
             canaries: AtomicU64::new(1),
             places: Arc::new(Semaphore::new(SESSIONS_MAX)),
             tasks: TaskTracker::new(),
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -118,6 +121,11 @@ impl AgentSessions {
         AgentServiceServer::new(self.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Opens no more sessions; those that are open go on. One that is lost from now on hears that the exchange stops.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
     }
 
     /// Waits until every session has ended, after the shutdown was triggered.
@@ -179,7 +187,7 @@ impl AgentService for AgentSessions {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        if self.0.parts.shutdown.is_triggered() {
+        if self.0.is_closed() {
             return Err(unavailable(
                 "STOPPING",
                 "the exchange is stopping; come back in a moment",
@@ -202,6 +210,10 @@ impl AgentService for AgentSessions {
 }
 
 impl Shared {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed) || self.parts.shutdown.is_triggered()
+    }
+
     async fn identify<T: Sync>(&self, request: &Request<T>) -> Result<Identity, Status> {
         let secret = request
             .metadata()

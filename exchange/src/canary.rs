@@ -1,8 +1,10 @@
 //! The canary job: a short real generation, unpaid and outside the engine, by which the exchange measures an Island.
 //!
-//! The whole time counts, from the assignment to the last token, less the round trip. So tokens that are held back
-//! and sent in a burst gain nothing, and neither does a late acknowledgement. Reading the prompt is work too: it
-//! counts with the instrument's input weight, as it does on a bill.
+//! A tier promises tokens written a second, so only those count; and the whole time counts, from the assignment to the
+//! last token, less the round trip. So tokens that are held back and sent in a burst gain nothing, and neither does a
+//! late acknowledgement or a prompt that was read quickly. The time of reading is not taken off, for whoever may name it
+//! could hide writing in it: instead the prompt is only a few tokens long, and a machine that reads slowly is measured
+//! a little too low, never too high.
 
 use std::time::Duration;
 
@@ -171,7 +173,7 @@ impl Canary {
         if claimed != self.ids.len() {
             return Err(CanaryError::Claim);
         }
-        let speed = self.speed(instrument, round_trip);
+        let speed = self.speed(round_trip);
         let tier = instrument.floors.tier_for(speed.decode_per_second);
         let tier = tier.map(|tier| tier_max.map_or(tier, |most| tier.min(most)));
         Ok(Measured { speed, tier })
@@ -193,17 +195,13 @@ impl Canary {
         Ok(count)
     }
 
-    fn speed(&self, instrument: &Instrument, round_trip: Duration) -> TierFloor {
+    fn speed(&self, round_trip: Duration) -> TierFloor {
         let allowance = round_trip.min(ROUND_TRIP_ALLOWED);
         let since_sent = |at: Timestamp| at.since(self.sent_at).saturating_sub(allowance);
-        let output = TokenCount::new(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
-        let work = instrument
-            .input_weight
-            .units_of_job(self.expected.prompt_tokens, output)
-            .get();
+        let written = u64::try_from(self.ids.len()).unwrap_or(u64::MAX);
         let reading = self.first_at.map_or(Duration::ZERO, since_sent);
         TierFloor {
-            decode_per_second: per_second(work, since_sent(self.last_at)),
+            decode_per_second: per_second(written, since_sent(self.last_at)),
             prefill_per_second: per_second(self.expected.prompt_tokens.get().into(), reading),
         }
     }
@@ -244,11 +242,11 @@ mod tests {
         }
     }
 
-    /// Eight tokens to read, which weigh two, and eighteen to write: twenty units of work.
+    /// Eight tokens to read, and twenty to write.
     fn canary() -> Canary {
         let job = CanaryJob {
             prompt_ids: Arc::from([0; 8]),
-            max_tokens: 18,
+            max_tokens: 20,
         };
         let instrument = instrument();
         let key = key().verifying_key().to_bytes();
@@ -299,8 +297,8 @@ mod tests {
 
     fn tier_after(millis: u64, tier_max: Option<Tier>, round_trip: u64) -> Option<Tier> {
         let mut canary = canary();
-        canary.output(0, &[5; 17], after(1)).unwrap();
-        canary.output(17, &[5], after(millis)).unwrap();
+        canary.output(0, &[5; 19], after(1)).unwrap();
+        canary.output(19, &[5], after(millis)).unwrap();
         finish(&canary, tier_max, Duration::from_millis(round_trip))
             .unwrap()
             .tier
@@ -331,7 +329,17 @@ mod tests {
     #[test]
     fn a_burst_after_a_pause_gains_nothing() {
         let mut canary = canary();
-        canary.output(0, &[5; 18], after(2_000)).unwrap();
+        canary.output(0, &[5; 20], after(2_000)).unwrap();
+        let measured = finish(&canary, None, Duration::ZERO).unwrap();
+        assert_eq!(measured.speed.decode_per_second, 10);
+    }
+
+    #[test]
+    fn a_prompt_that_is_read_at_once_does_not_count() {
+        let mut canary = canary();
+        for (index, millis) in (0..20).zip((100..).step_by(100)) {
+            canary.output(index, &[5], after(millis)).unwrap();
+        }
         let measured = finish(&canary, None, Duration::ZERO).unwrap();
         assert_eq!(measured.speed.decode_per_second, 10);
     }
@@ -342,22 +350,22 @@ mod tests {
         early.acknowledged = false;
         assert_eq!(early.output(0, &[1], after(1)), Err(CanaryError::NotAcknowledged));
         assert_eq!(canary().output(1, &[1], after(1)), Err(CanaryError::OutOfOrder));
-        assert_eq!(canary().output(0, &[1; 19], after(1)), Err(CanaryError::TooMuch));
+        assert_eq!(canary().output(0, &[1; 21], after(1)), Err(CanaryError::TooMuch));
 
         let mut canary = canary();
-        canary.output(0, &[5; 17], after(1)).unwrap();
+        canary.output(0, &[5; 19], after(1)).unwrap();
         assert_eq!(finish(&canary, None, Duration::ZERO), Err(CanaryError::TooLittle));
-        canary.output(17, &[6], after(2)).unwrap();
+        canary.output(19, &[6], after(2)).unwrap();
         assert_eq!(
             canary.finished(None, &instrument(), None, Duration::ZERO),
             Err(CanaryError::NoReceipt)
         );
-        let lower = receipt(&canary, ReceiptKind::Final, 17);
+        let lower = receipt(&canary, ReceiptKind::Final, 19);
         assert_eq!(
             canary.finished(Some(&lower), &instrument(), None, Duration::ZERO),
             Err(CanaryError::Claim)
         );
-        let mut spoilt = receipt(&canary, ReceiptKind::Final, 18);
+        let mut spoilt = receipt(&canary, ReceiptKind::Final, 20);
         spoilt.island_signature[0] ^= 1;
         assert_eq!(
             canary.finished(Some(&spoilt), &instrument(), None, Duration::ZERO),
@@ -377,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_canary_has_time_for_twice_the_slowest_tier_and_to_load_the_model() {
-        // 8 tokens to read and 18 to write at 2 a second are 13 s.
-        assert_eq!(canary().deadline(), after(36_000));
+        // 8 tokens to read and 20 to write at 2 a second are 14 s.
+        assert_eq!(canary().deadline(), after(38_000));
     }
 }

@@ -9,7 +9,7 @@ use tonic::Streaming;
 
 use super::Shared;
 use super::enrolment::Enrolment;
-use super::wire::Wire;
+use super::wire::{ComeBack, Wire};
 use crate::receipts::is_signed;
 
 /// How long an agent may take over each hello.
@@ -44,6 +44,24 @@ pub(super) enum HandshakeError {
     UnknownRegion(String),
     #[error("no randomness for a challenge")]
     Random,
+    #[error("the exchange is stopping")]
+    Stopping,
+}
+
+impl HandshakeError {
+    /// What time or a slow network did is worth another try; what the agent is or says stays wrong until a person has
+    /// changed it.
+    pub(super) fn come_back(&self) -> ComeBack {
+        match self {
+            Self::Gone | Self::Late | Self::Random | Self::Stopping => ComeBack::Soon,
+            Self::NotHello
+            | Self::Field(_)
+            | Self::NotEnrolled(_)
+            | Self::OtherIsland
+            | Self::BadProof
+            | Self::UnknownRegion(_) => ComeBack::Never,
+        }
+    }
 }
 
 pub(super) async fn greet(
@@ -94,5 +112,31 @@ async fn hello(shared: &Shared, inbound: &mut Streaming<SessionRequest>) -> Resu
         Ok(hello)
     } else {
         Err(HandshakeError::NotHello)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_was_only_late_may_come_back_and_one_that_is_wrong_may_not() {
+        for passing in [
+            HandshakeError::Late,
+            HandshakeError::Random,
+            HandshakeError::Stopping,
+        ] {
+            assert_eq!(passing.come_back(), ComeBack::Soon, "{passing}");
+        }
+        let lasting = [
+            HandshakeError::NotHello,
+            HandshakeError::NotEnrolled(IslandId::new(1)),
+            HandshakeError::OtherIsland,
+            HandshakeError::BadProof,
+            HandshakeError::UnknownRegion(String::from("atlantis")),
+        ];
+        for lasting in lasting {
+            assert_eq!(lasting.come_back(), ComeBack::Never, "{lasting}");
+        }
     }
 }

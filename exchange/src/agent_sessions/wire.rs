@@ -19,7 +19,16 @@ use crate::leasing::agents::{Assignment, ReceiptOutcome};
 pub(super) const HEARTBEAT_MS: u32 = 1_000;
 
 /// How long an agent is asked to stay away after something that mends itself.
-pub(super) const RETRY_SOON_MS: u32 = 1_000;
+const RETRY_SOON_MS: u32 = 1_000;
+
+/// Whether an agent whose session has ended may come back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ComeBack {
+    /// In a moment.
+    Soon,
+    /// Not before a person has changed something on its side.
+    Never,
+}
 
 /// The way out to one agent. It never waits: an agent that does not read is gone.
 #[derive(Debug)]
@@ -150,10 +159,13 @@ impl Wire {
     }
 
     /// The last word. An agent that does not read it is gone anyway.
-    pub(super) fn goodbye(&self, reason: impl Into<String>, retry_after_ms: u32) {
+    pub(super) fn goodbye(&self, reason: impl Into<String>, come_back: ComeBack) {
         let goodbye = Goodbye {
             reason: reason.into(),
-            retry_after_ms,
+            retry_after_ms: match come_back {
+                ComeBack::Soon => RETRY_SOON_MS,
+                ComeBack::Never => 0,
+            },
         };
         let _ = self.send(Message::Goodbye(goodbye));
     }

@@ -12,12 +12,15 @@ use super::template::{ChatTemplate, NamedTokens, TEMPLATE_BYTES_MAX};
 use super::tokenizer::{Encoded, TOKENIZER_BYTES_MAX, TextTokenizer};
 use super::{CanaryJob, ChatMessage, Detokeniser, Prompt, PromptError, Role, StopStrings};
 
-/// Long enough for the speed of reading to show, short enough for a phone.
+/// What a canary job asks for. It is also what encoding is tried out on.
 const CANARY_TEXT: &str = "You are about to be measured. Write down the numbers from one to one hundred in words, \
     each on a line of its own, and say nothing else: no greeting, no explanation, no closing remark. Begin with the \
     word one. If you reach one hundred, begin again with one and go on in the same manner until you are stopped.";
 
-/// Four seconds' work at a phone's usual floor.
+/// How much of it is read: so little that its time hardly counts, for a tier promises how fast a machine writes.
+const CANARY_PROMPT_TOKENS: usize = 8;
+
+/// Eight seconds' work at a phone's usual floor.
 const CANARY_TOKENS: u32 = 32;
 
 /// One installed model.
@@ -173,7 +176,7 @@ impl Reader {
             ]);
         }
         Ok(CanaryJob {
-            prompt_ids: prompt.ids,
+            prompt_ids: prompt.ids.iter().copied().take(CANARY_PROMPT_TOKENS).collect(),
             max_tokens: CANARY_TOKENS.min(prompt.room.get()),
         })
     }

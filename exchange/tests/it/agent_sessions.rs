@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{IslandId, KarmaBand, Slots, Tier, TokenCount};
+use domain::{IslandId, KarmaBand, Slots, Tier};
 use ed25519_dalek::{Signer, SigningKey};
 use exchange::agent_sessions::{ENROL_CLOCK_SKEW_MAX, island_of_key};
 use proto::agent::v1::session_request::Message as Say;
@@ -14,7 +14,7 @@ use service::errors::reason_of;
 use tonic::Code;
 
 use crate::link::agent::{Agent, Machine, enrol, enrol_request, hello, id, machine, quoting};
-use crate::link::house::{CONSUMER_KEY, ISLAND_KEY, MODEL, OTHER_ISLAND_KEY, OWNER, open, soon};
+use crate::link::house::{CONSUMER_KEY, House, ISLAND_KEY, MODEL, OTHER_ISLAND_KEY, OWNER, open, soon};
 use crate::registry::fixture::byte;
 
 fn key(seed: u8) -> SigningKey {
@@ -258,20 +258,115 @@ async fn a_canary_job_that_is_done_falsely_ends_the_session() {
     assert!(spoils_canary(gap).await.contains("gap"));
 }
 
+/// Lets a span pass in steps that are shorter than the silence that ends a session, and says something in each. The
+/// report of the last is still to be heard.
+async fn pass(house: &House, agent: &mut Agent, span: Duration) {
+    let mut left = span;
+    loop {
+        let step = left.min(Duration::from_secs(2));
+        left -= step;
+        house.advance(step);
+        agent.cancel_ask("ord_1").await;
+        if left.is_zero() {
+            return;
+        }
+        assert_eq!(agent.ask_report().await.code, "UNKNOWN_ORDER");
+    }
+}
+
+/// The next canary job, whatever reports come before it.
+async fn measured_again(agent: &mut Agent) -> proto::agent::v1::Assign {
+    loop {
+        match agent.hear().await {
+            Hear::AskReport(_) => {}
+            Hear::Assign(canary) => {
+                assert!(canary.canary);
+                return canary;
+            }
+            other => panic!("no canary: {other:?}"),
+        }
+    }
+}
+
+/// The next tier, whatever reports come before it.
+async fn tier_at_last(agent: &mut Agent) -> types::Tier {
+    loop {
+        match agent.hear().await {
+            Hear::AskReport(_) => {}
+            Hear::TierAssigned(tier) => return tier.tier(),
+            other => panic!("no tier: {other:?}"),
+        }
+    }
+}
+
+async fn decline(agent: &Agent, canary: &proto::agent::v1::Assign) {
+    agent
+        .say(Say::Decline(proto::agent::v1::Decline {
+            lease_id: canary.lease_id.clone(),
+            epoch: canary.epoch,
+            reason: "NO_SLOT".to_owned(),
+        }))
+        .await;
+}
+
+/// Writes all of a canary job at once.
+async fn write(agent: &Agent, canary: &proto::agent::v1::Assign) {
+    let ids = vec![byte(b'a'); usize::try_from(canary.max_tokens).unwrap()];
+    agent.acknowledge(canary).await;
+    agent.emit(canary, 0, &ids).await;
+    agent.finish(canary, FinishReason::Length, &ids).await;
+}
+
 #[tokio::test]
-async fn a_canary_job_that_is_declined_gives_no_tier_and_no_offence() {
+async fn a_canary_job_that_is_declined_comes_again_after_pauses_that_grow() {
+    let house = open().await;
+    let mut agent = Agent::join(&house, 1).await;
+    let mut canary = agent.assigned().await;
+    for (pause, told) in [(1, "again in 1 s"), (2, "again in 2 s"), (4, "again in 4 s")] {
+        decline(&agent, &canary).await;
+        let none = agent.tier().await;
+        assert_eq!(none.tier(), types::Tier::Unspecified);
+        assert!(
+            none.reason.contains("NO_SLOT") && none.reason.contains(told),
+            "{}",
+            none.reason
+        );
+        pass(&house, &mut agent, Duration::from_secs(pause)).await;
+        let again = measured_again(&mut agent).await;
+        assert_ne!(again.lease_id, canary.lease_id);
+        canary = again;
+    }
+    write(&agent, &canary).await;
+    assert_eq!(tier_at_last(&mut agent).await, types::Tier::Desktop);
+    agent.ask("first", 40, 1).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_was_too_slow_is_measured_again_and_told_when() {
     let house = open().await;
     let mut agent = Agent::join(&house, 1).await;
     let canary = agent.assigned().await;
+    let ids = vec![byte(b'a'); usize::try_from(canary.max_tokens).unwrap()];
+    agent.acknowledge(&canary).await;
+    agent.emit(&canary, 0, &ids[1..]).await;
+    pass(&house, &mut agent, Duration::from_secs(10)).await;
+    assert_eq!(agent.ask_report().await.code, "UNKNOWN_ORDER");
     agent
-        .say(Say::Decline(proto::agent::v1::Decline {
-            lease_id: canary.lease_id,
-            epoch: canary.epoch,
-            reason: "busy".to_owned(),
-        }))
+        .emit(&canary, u32::try_from(ids.len() - 1).unwrap(), &ids[..1])
         .await;
-    assert_eq!(agent.tier().await.tier(), types::Tier::Unspecified);
-    assert!(house.island(agent.machine.island).await.is_some());
+    agent.finish(&canary, FinishReason::Length, &ids).await;
+    let none = agent.tier().await;
+    assert_eq!(
+        (none.tier(), none.reason.as_str()),
+        (
+            types::Tier::Unspecified,
+            "the canary job ran at 3 tokens/s; the slowest tier asks for 4; it is measured again in 30 s"
+        )
+    );
+    pass(&house, &mut agent, Duration::from_secs(30)).await;
+    let canary = measured_again(&mut agent).await;
+    write(&agent, &canary).await;
+    assert_eq!(tier_at_last(&mut agent).await, types::Tier::Desktop);
 }
 
 #[tokio::test]
@@ -291,11 +386,8 @@ async fn a_slower_machine_gets_the_tier_of_the_speed_that_was_measured() {
     agent.finish(&canary, FinishReason::Length, &ids).await;
     let assigned = agent.tier().await;
     let instrument = house.registry.instrument(MODEL).unwrap();
-    let prompt = TokenCount::new(u32::try_from(canary.prompt_ids.len()).unwrap());
-    let work = instrument
-        .input_weight
-        .units_of_job(prompt, TokenCount::new(canary.max_tokens));
-    let rate = u32::try_from(work.get() * 10 / 25).unwrap();
+    // Only what is written counts, not the prompt.
+    let rate = canary.max_tokens * 10 / 25;
     assert_eq!(assigned.decode_per_second.to_bits(), f64::from(rate).to_bits());
     let tier = instrument.floors.tier_for(rate).unwrap();
     assert!(
@@ -513,6 +605,28 @@ async fn a_drain_pulls_the_asks_and_lets_what_runs_finish() {
     assert_eq!(events.completed().await.outcome, domain::JobOutcome::Stopped);
     assert_eq!(agent.receipt_report().await.code, "");
     house.idle().await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_begins_to_stop_lets_nobody_in_and_says_so_to_whom_it_ends() {
+    let house = open().await;
+    let mut agent = quoting(&house, 1, 40, 4).await;
+    house.sessions.close();
+    let machine = machine(&house, 2).await;
+    let Err(refused) = Agent::try_connect(&house, machine).await else {
+        panic!("it was let in")
+    };
+    assert_eq!(
+        (refused.code(), reason_of(&refused).as_deref()),
+        (Code::Unavailable, Some("STOPPING"))
+    );
+    let all = matcher::LoseSessions::All;
+    house
+        .sequencer
+        .apply(matcher::Command::LoseSessions(all))
+        .await
+        .unwrap();
+    assert!(agent.goodbye().await.contains("stopping"));
 }
 
 #[tokio::test]

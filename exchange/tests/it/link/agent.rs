@@ -118,24 +118,24 @@ pub(crate) async fn quoting(house: &House, seed: u8, price: u64, jobs: u32) -> A
 impl Agent {
     /// A stream that has said nothing yet.
     pub(crate) async fn connect(house: &House, machine: Machine) -> Self {
+        Self::try_connect(house, machine).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(house: &House, machine: Machine) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(64);
         let mut client = client(house.address).await;
         // The server answers the call once the first message is there or the stream is open, whichever way tonic goes.
-        let stream = client
-            .session(ReceiverStream::new(said))
-            .await
-            .unwrap()
-            .into_inner();
+        let stream = client.session(ReceiverStream::new(said)).await?.into_inner();
         let (heard, hear) = mpsc::channel(256);
         let silent = Arc::new(Mutex::new(false));
         let reading = tokio::spawn(read(stream, heard, say.clone(), Arc::clone(&silent)));
-        Self {
+        Ok(Self {
             machine,
             say,
             hear,
             silent,
             reading,
-        }
+        })
     }
 
     /// An Island that has proved itself and was let in.
