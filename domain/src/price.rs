@@ -22,17 +22,20 @@ pub struct Price(u64);
 /// A number that is not a price.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
-    /// Zero: work is never given away by accident.
-    #[error("a price is never zero")]
-    Zero,
+    /// Zero or less: work is never given away by accident.
+    #[error("a price is at least {} credits per 1,000 work units", Price::MIN)]
+    TooLow,
     /// Not a multiple of the tick.
-    #[error("a price is a multiple of {PRICE_TICK} nano-credits per 1,000 work units")]
+    #[error(
+        "a price is a multiple of {} credits per 1,000 work units: it has at most six decimals",
+        Price::MIN
+    )]
     OffTick,
     /// Above the ceiling.
-    #[error("a price is at most {PRICE_MAX} nano-credits per 1,000 work units")]
+    #[error("a price is at most {} credits per 1,000 work units", Price::MAX)]
     TooHigh,
     /// Not a decimal number of credits.
-    #[error("a price is a decimal number of credits per 1,000 work units")]
+    #[error("a price is a decimal number of credits per 1,000 work units, such as 0.02")]
     Malformed(#[source] CreditsError),
 }
 
@@ -48,7 +51,7 @@ impl Price {
     /// When it is zero, off the tick or above the ceiling.
     pub const fn new(nano_per_thousand: u64) -> Result<Self, PriceError> {
         if nano_per_thousand == 0 {
-            return Err(PriceError::Zero);
+            return Err(PriceError::TooLow);
         }
         if nano_per_thousand > PRICE_MAX {
             return Err(PriceError::TooHigh);
@@ -187,9 +190,14 @@ impl FromStr for Price {
 
     /// Reads credits per 1,000 work units, a plain decimal such as `0.02`.
     fn from_str(text: &str) -> Result<Self, PriceError> {
-        let credits: Credits = text.parse().map_err(PriceError::Malformed)?;
+        let credits: Credits = text.parse().map_err(|error| match error {
+            CreditsError::TooFine => PriceError::OffTick,
+            CreditsError::OutOfRange if text.starts_with('-') => PriceError::TooLow,
+            CreditsError::OutOfRange => PriceError::TooHigh,
+            CreditsError::Malformed { .. } => PriceError::Malformed(error),
+        })?;
         if credits.is_negative() {
-            return Err(PriceError::Zero);
+            return Err(PriceError::TooLow);
         }
         Self::new(u64::try_from(credits.as_nano()).expect("not negative"))
     }
@@ -201,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_price_is_on_the_tick_and_never_zero() {
-        assert_eq!(Price::new(0), Err(PriceError::Zero));
+        assert_eq!(Price::new(0), Err(PriceError::TooLow));
         assert_eq!(Price::new(1_001), Err(PriceError::OffTick));
         assert_eq!(Price::new(u64::MAX), Err(PriceError::TooHigh));
         assert_eq!(Price::new(PRICE_MAX + PRICE_TICK), Err(PriceError::TooHigh));
@@ -218,10 +226,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_price_is_told_the_unit_and_the_bounds() {
+        let told = |text: &str| text.parse::<Price>().unwrap_err().to_string();
+        let low = "a price is at least 0.000001 credits per 1,000 work units";
+        assert_eq!(["0", "-1", "-99999999999999999999"].map(told), [low; 3]);
+        let high = "a price is at most 1099.511627 credits per 1,000 work units";
+        assert_eq!(["1100", "99999999999999999999"].map(told), [high; 2]);
+        let fine =
+            "a price is a multiple of 0.000001 credits per 1,000 work units: it has at most six decimals";
+        assert_eq!(["0.0000015", "0.0000000001"].map(told), [fine; 2]);
+        let number = "a price is a decimal number of credits per 1,000 work units, such as 0.02";
+        assert_eq!(["cheap", "1e3", ""].map(told), [number; 3]);
+    }
+
+    #[test]
     fn a_price_reads_as_decimal_credits() {
         assert_eq!("0.02".parse::<Price>().map(Price::get), Ok(20_000_000));
-        assert_eq!("0".parse::<Price>(), Err(PriceError::Zero));
-        assert_eq!("-1".parse::<Price>(), Err(PriceError::Zero));
+        assert_eq!("0".parse::<Price>(), Err(PriceError::TooLow));
+        assert_eq!("-1".parse::<Price>(), Err(PriceError::TooLow));
         assert!(matches!("x".parse::<Price>(), Err(PriceError::Malformed(_))));
         assert_eq!(Price::new(20_000_000).unwrap().to_string(), "0.02");
     }

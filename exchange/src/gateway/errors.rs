@@ -115,6 +115,15 @@ impl Refusal {
         self
     }
 
+    /// What is shown of it: many clients print nothing but this, so it names the field too, as they know it.
+    #[must_use]
+    pub fn told_of(&self, field: Option<&str>) -> String {
+        match field {
+            Some(field) => format!("{field}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// As a gRPC status with rich details.
     #[must_use]
     pub fn into_status(self) -> Status {
@@ -135,10 +144,7 @@ impl Refusal {
         if self.kind.retry == Retry::Yes {
             details.set_retry_info(Some(std::time::Duration::from_secs(RETRY_AFTER_SECONDS)));
         }
-        let message = match self.field {
-            Some(field) => format!("{field}: {}", self.message),
-            None => self.message,
-        };
+        let message = self.told_of(self.field.as_deref());
         Status::with_error_details(self.kind.grpc, message, details)
     }
 }

@@ -31,6 +31,10 @@ pub(super) const MAX_TOKENS_DEFAULT: u32 = 512;
 /// How long a chat bid waits that does not say: the longest that a person waits gladly.
 pub(super) const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 
+/// What an unservable bid is told that no other terms would help.
+const NOBODY_QUOTES: &str = "no Island that may serve this account quotes this model right now; try again in a moment, \
+                             or start one with `atoll island run`";
+
 /// Top-ups for one bid. One is the rule; a second and a third are for other bids of the same account that spend what
 /// the one before brought.
 const TOP_UPS_MAX: u32 = 3;
@@ -213,8 +217,14 @@ impl Gateway {
     /// What the engine refused, with what would have been possible.
     pub(super) fn rejection(&self, rejected: &Rejected) -> Refusal {
         let (kind, meaning) = of_reject(rejected.reason);
+        let stopped = [RejectReason::Unservable, RejectReason::UnknownSession].contains(&rejected.reason);
+        if stopped && !self.admission().is_open() {
+            // The sessions of Islands and gateway have ended with it: that says nothing about the bid.
+            return STOPPING.because("the exchange is stopping and takes no new jobs");
+        }
         let Some(alternative) = rejected.alternative else {
-            return kind.because(meaning);
+            let nobody_quotes = rejected.reason == RejectReason::Unservable;
+            return kind.because(if nobody_quotes { NOBODY_QUOTES } else { meaning });
         };
         let alternative = Alternative {
             region: self

@@ -5,17 +5,20 @@ use std::convert::Infallible;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::Request;
-use axum::response::IntoResponse;
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
 use proto::exchange::v1::explain_service_server::ExplainServiceServer;
 use proto::exchange::v1::operator_service_server::OperatorServiceServer;
 use service::grpc::{reflection_v1, reflection_v1alpha};
 use tonic::server::NamedService;
+use tonic::{Code, Status};
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
 use crate::agent_sessions::AgentSessions;
 use crate::gateway::Gateway;
+use crate::gateway::errors::BODY_TOO_LARGE;
 use crate::market_data::MarketData;
 
 /// What reflection lists.
@@ -53,7 +56,20 @@ pub(super) async fn router(
         router,
         reflection_v1alpha(proto::DESCRIPTORS, &SERVICES).context(reflected)?,
     );
-    Ok((router, health))
+    Ok((router.layer(map_response(explain_too_large)), health))
+}
+
+/// Says in our own words, and with details, what tonic says of a message beyond the bound before we see it.
+async fn explain_too_large(response: Response) -> Response {
+    let too_large = Status::from_header_map(response.headers()).filter(|status| {
+        status.code() == Code::OutOfRange && status.message().contains("message length too large")
+    });
+    let Some(status) = too_large else {
+        return response;
+    };
+    let message = "the message is larger than one may be; send fewer or shorter inputs";
+    tracing::debug!(status = status.message(), "a message was too large");
+    BODY_TOO_LARGE.because(message).into_status().into_http()
 }
 
 fn add<S>(router: Router, service: S) -> Router

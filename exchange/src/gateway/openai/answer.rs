@@ -189,10 +189,11 @@ fn bytes(value: &impl Serialize) -> Vec<u8> {
 
 /// An error's body. `atoll` says what the market did, where it did something.
 pub(in crate::gateway) fn error_body(refusal: &Refusal, atoll: Option<&Atoll>) -> Value {
+    let field = refusal.field.as_deref().map(http_field);
     let mut error = json!({
-        "message": refusal.message,
+        "message": refusal.told_of(field),
         "type": refusal.kind.http_type(),
-        "param": refusal.field.as_deref().map(http_field),
+        "param": field,
         "code": refusal.kind.http_code(),
     });
     if let Some(alternative) = &refusal.alternative {
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(
             body,
             json!({"error": {
-                "message": "is wrong", "type": "invalid_request_error", "param": "max_tokens", "code": "invalid_argument",
+                "message": "max_tokens: is wrong", "type": "invalid_request_error", "param": "max_tokens", "code": "invalid_argument",
             }})
         );
     }

@@ -288,8 +288,12 @@ fn read_atoll(keys: &mut Keys, market: Market<'_>) -> Read<(proto::convert::BidT
             let credits: Credits = text
                 .parse()
                 .map_err(|error: domain::CreditsError| wrong("atoll.latency_value", error.to_string()))?;
-            u32::try_from(credits.as_nano())
-                .map_err(|_| wrong("atoll.latency_value", "is 0 to 4.29 credits"))?
+            u32::try_from(credits.as_nano()).map_err(|_| {
+                wrong(
+                    "atoll.latency_value",
+                    "is 0 to 4.29 credits per 1,000 work units for 10 ms of round trip",
+                )
+            })?
         }
     };
     terms.home_region = atoll.text("region")?.unwrap_or_default();

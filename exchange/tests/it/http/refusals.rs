@@ -162,6 +162,11 @@ async fn where_nobody_quotes_every_bid_is_unservable_at_once() {
         let sent = exchange.http().chat(&hello_with(json!({"stream": stream}))).await;
         assert_eq!(sent.complaint(), "422 unservable");
         assert_eq!(sent.header("x-should-retry"), "false");
+        let told = sent.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(
+            told.starts_with("no Island that may serve this account quotes this model right now; try again"),
+            "{told}"
+        );
     }
     exchange.nothing_leaked().await;
     exchange.stop().await;
