@@ -9,6 +9,7 @@
 //! Deliberately absent: what a lease may do and when it has failed (`dispatch`), what it costs (`matcher`).
 
 pub(crate) mod agents;
+mod cancels;
 mod effects;
 mod events;
 mod job;

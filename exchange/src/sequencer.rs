@@ -134,13 +134,26 @@ impl SequencerHandle {
     /// When the sequencer has stopped; then it is not known whether the command was applied. Also when the command
     /// is larger than a journal's record, which the log says; then nothing was done, and the sequencer goes on.
     pub async fn apply(&self, command: Command) -> Result<Applied, SequencerClosed> {
-        let (reply, applied) = oneshot::channel();
-        let command = Box::new(command);
+        self.place().await?.apply(command).await
+    }
+
+    /// Waits for a place among the commands that wait for the sequencer. Commands are journaled in the order in which
+    /// they are handed to their places.
+    ///
+    /// # Errors
+    /// When the sequencer has stopped.
+    pub async fn place(&self) -> Result<Place<'_>, SequencerClosed> {
         self.requests
-            .send(Request::Apply { command, reply })
+            .reserve()
             .await
-            .map_err(|_| SequencerClosed)?;
-        applied.await.map_err(|_| SequencerClosed)
+            .map(Place)
+            .map_err(|_| SequencerClosed)
+    }
+
+    /// A place that is free now; `None` when all are taken or the sequencer has stopped.
+    #[must_use]
+    pub fn try_place(&self) -> Option<Place<'_>> {
+        self.requests.try_reserve().map(Place).ok()
     }
 
     /// Reads the engine between two commands, on its thread, when all that it has applied is durable. Short reads
@@ -162,5 +175,19 @@ impl SequencerHandle {
             .await
             .map_err(|_| SequencerClosed)?;
         value.await.map_err(|_| SequencerClosed)
+    }
+}
+
+/// A place among the commands that wait for the sequencer.
+#[derive(Debug)]
+pub struct Place<'h>(mpsc::Permit<'h, Request>);
+
+impl Place<'_> {
+    /// Hands a command over at once; what is returned resolves as [`SequencerHandle::apply`] does.
+    pub fn apply(self, command: Command) -> impl Future<Output = Result<Applied, SequencerClosed>> + use<> {
+        let (reply, applied) = oneshot::channel();
+        let command = Box::new(command);
+        self.0.send(Request::Apply { command, reply });
+        async move { applied.await.map_err(|_| SequencerClosed) }
     }
 }

@@ -16,7 +16,7 @@ use proto::exchange::v1::exchange_service_server::ExchangeService;
 use tonic::{Request, Response, Status};
 
 use super::Gateway;
-use super::errors::{INTERNAL, INVALID_ARGUMENT, Refusal, STOPPING, UNKNOWN_ORDER};
+use super::errors::{AT_CAPACITY, INTERNAL, INVALID_ARGUMENT, Refusal, STOPPING, UNKNOWN_ORDER};
 use super::order::Submitted;
 use super::stream::ReportStream;
 use crate::leasing::CancelRefused;
@@ -96,6 +96,7 @@ impl ExchangeService for Gateway {
             .map_err(|refused| {
                 match refused {
                     CancelRefused::UnknownOrder => UNKNOWN_ORDER.because(refused.to_string()).at("order_id"),
+                    CancelRefused::Busy => AT_CAPACITY.because(refused.to_string()),
                     CancelRefused::Closed(closed) => STOPPING.because(closed.to_string()),
                 }
                 .into_status()

@@ -395,14 +395,9 @@ impl State {
     }
 
     fn cancel_applied(&mut self, cancel: &Cancel, cancelled: Jobs, refused: Option<Rejected>) {
-        let Some(index) = self
-            .cancels
-            .iter()
-            .position(|pending| pending.account == cancel.account && pending.order == cancel.order)
-        else {
+        let Some(reply) = self.cancels.answered(cancel.account, cancel.order) else {
             return;
         };
-        let pending = self.cancels.swap_remove(index);
         let is_owner = self
             .orders
             .get(&cancel.order)
@@ -422,6 +417,6 @@ impl State {
             })
         };
         // Who asked may have gone.
-        let _ = pending.reply.send(outcome);
+        let _ = reply.send(outcome);
     }
 }

@@ -285,6 +285,9 @@ pub enum CancelRefused {
     /// No such order, or it is not this account's, or all of it has ended.
     #[error("there is no such order, or it has ended")]
     UnknownOrder,
+    /// Too many cancels wait for their answers.
+    #[error("too many cancels wait for their answers; try again")]
+    Busy,
     /// The exchange is stopping.
     #[error(transparent)]
     Closed(#[from] LeasingClosed),

@@ -7,14 +7,14 @@ use std::time::Duration;
 use dispatch::{Dispatcher, Input};
 use domain::{AccountId, CancelCause, ClientOrderId, JobId, LeaseId, OrderId, SessionId, Timestamp, Units};
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use matcher::{Cancel, Command, LoseSessions, RejectReason, Rejected};
 use service::shutdown::Shutdown;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::agents::{Agent, AgentInput, ToAgent};
-use super::job::{CancelRefused, Cancelled, JobEvent, JobSubmission, JobView};
+use super::cancels::PendingCancels;
+use super::job::{JobEvent, JobSubmission, JobView};
 use super::outlet::{Departures, Outlet, SubmissionId};
 use super::state::{History, Order, Pending};
 use super::{LeasingParts, Request};
@@ -61,7 +61,7 @@ pub(super) struct State {
     pub(super) pending_count: usize,
     pub(super) orders: BTreeMap<OrderId, Order>,
     pub(super) by_submission: HashMap<SubmissionId, Owner>,
-    pub(super) cancels: Vec<PendingCancel>,
+    pub(super) cancels: PendingCancels,
     pub(super) agents: HashMap<SessionId, Agent>,
     /// Which job a lease belongs to, from its grant to the job's end.
     pub(super) leases: HashMap<LeaseId, JobId>,
@@ -77,14 +77,6 @@ pub(super) struct State {
 pub(super) enum Owner {
     Pending(AccountId, ClientOrderId),
     Order(OrderId),
-}
-
-/// A cancel that waits for the engine's answer.
-#[derive(Debug)]
-pub(super) struct PendingCancel {
-    pub(super) account: AccountId,
-    pub(super) order: OrderId,
-    pub(super) reply: oneshot::Sender<Result<Cancelled, CancelRefused>>,
 }
 
 impl Leasing {
@@ -111,7 +103,7 @@ impl Leasing {
                 pending_count: 0,
                 orders: BTreeMap::new(),
                 by_submission: HashMap::new(),
-                cancels: Vec::new(),
+                cancels: PendingCancels::default(),
                 agents: HashMap::new(),
                 leases: HashMap::new(),
                 history: History::recalled(parts.ended),
@@ -123,15 +115,17 @@ impl Leasing {
 
     /// Works until it is told to stop, every handle is gone, or the sequencer has stopped.
     pub async fn run(mut self, shutdown: Shutdown) {
-        let mut in_flight: FuturesUnordered<BoxFuture<'static, Result<(), SequencerClosed>>> =
-            FuturesUnordered::new();
+        let sequencer = self.state.sequencer.clone();
+        // Only handed over in order; the answers may be looked at in any.
+        let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < COMMANDS_IN_FLIGHT_MAX
-                && let Some(command) = self.state.next_command()
+                && self.state.has_command()
+                && let Some(place) = sequencer.try_place()
             {
-                let sequencer = self.state.sequencer.clone();
-                in_flight.push(Box::pin(async move { sequencer.apply(command).await.map(drop) }));
+                in_flight.extend(self.state.next_command().map(|command| place.apply(command)));
             }
+            let may_hand_over = self.state.has_command() && in_flight.len() < COMMANDS_IN_FLIGHT_MAX;
             let may_ask = self.state.commands.len() < COMMANDS_WAITING_MAX;
             let alarm = alarm(&self.state);
             tokio::select! {
@@ -141,6 +135,12 @@ impl Leasing {
                 },
                 Some(done) = in_flight.next() => if done.is_err() {
                     break;
+                },
+                place = sequencer.place(), if may_hand_over => match place {
+                    Ok(place) => {
+                        in_flight.extend(self.state.next_command().map(|command| place.apply(command)));
+                    }
+                    Err(SequencerClosed) => break,
                 },
                 Some(input) = self.inputs.recv() => self.state.agent_input(input),
                 request = self.requests.recv(), if may_ask => match request {
@@ -185,6 +185,10 @@ fn alarm(state: &State) -> impl Future<Output = ()> + use<> {
 }
 
 impl State {
+    fn has_command(&self) -> bool {
+        !self.commands.is_empty() || !self.checkpoints.is_empty()
+    }
+
     /// The next command for the sequencer. Checkpoints come last: they only matter if the exchange crashes.
     fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front().or_else(|| {
@@ -211,17 +215,10 @@ impl State {
                 order,
                 reply,
             } => {
-                if self.cancels.len() >= ORDERS_MAX {
-                    // Nobody waits for so many answers; dropping the reply reads as a stopping exchange.
-                    return;
+                if self.cancels.wait(account, order, reply) {
+                    self.commands
+                        .push_back(Command::Cancel(Cancel { account, order }));
                 }
-                self.cancels.push(PendingCancel {
-                    account,
-                    order,
-                    reply,
-                });
-                self.commands
-                    .push_back(Command::Cancel(Cancel { account, order }));
             }
             Request::StopJob { job, output_tokens } => {
                 let now = self.clock.now();

@@ -362,6 +362,52 @@ async fn whoever_drops_his_stream_at_once_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn output_that_comes_after_its_slot_was_freed_is_dropped_and_changes_no_bill() {
+    let house = open().await;
+    let mut agent = quoting(&house, 1, 40, 4).await;
+    let mut events = house.submit(house.submission(8)).await;
+    let order = events.accepted().await;
+    events.matched().await;
+    let assign = agent.take_job().await;
+    agent.emit(&assign, 0, &answer()[..2]).await;
+    agent.checkpoint(&assign, &answer()[..2]).await;
+    assert_eq!(events.tokens(2).await, answer()[..2]);
+    house.leasing.cancel_order(CONSUMER, order).await.unwrap();
+    assert_eq!(agent.revoked().await.lease_id, assign.lease_id);
+
+    let lease_id = assign.lease_id.clone();
+    agent
+        .say(Say::SlotFree(proto::agent::v1::SlotFree { lease_id }))
+        .await;
+    // Not even an id that no tokenizer has does harm: nothing of this lease is looked at any more.
+    agent.emit(&assign, 2, &answer()[2..3]).await;
+    agent.emit(&assign, 3, &[u32::MAX]).await;
+    agent
+        .finish(&assign, FinishReason::Cancelled, &answer()[..3])
+        .await;
+    // What is said in order is heard in order: the report of this ask comes after all of that.
+    agent.ask("after", 50, 1).await;
+    for _ in 0..2 {
+        // In steps that are shorter than the silence that ends a session.
+        house.advance(dispatch::FINISH_WITHIN / 2);
+        agent.cancel_ask("ord_1").await;
+        assert_eq!(agent.ask_report().await.code, "UNKNOWN_ORDER");
+    }
+    let completed = events.completed().await;
+    assert_eq!(
+        (completed.outcome, completed.output_tokens.get()),
+        (JobOutcome::Cancelled, 2)
+    );
+    // Two tokens that were signed for, and the prompt.
+    assert_eq!(completed.bill.units, Units::new(4));
+    house.idle().await;
+    assert!(
+        house.island(agent.machine.island).await.is_some(),
+        "the session goes on"
+    );
+}
+
+#[tokio::test]
 async fn an_order_is_cancelled_by_its_owner_only_and_tells_what_it_stopped() {
     let house = open().await;
     let mut agent = quoting(&house, 1, 40, 1).await;
@@ -553,6 +599,24 @@ async fn the_same_order_again_tells_the_first_ones_outcome_and_runs_nothing() {
     };
     assert_eq!(rejected.reason, RejectReason::DuplicateClientOrderId);
     house.idle().await;
+}
+
+#[tokio::test]
+async fn bids_are_journaled_in_the_order_in_which_they_came() {
+    let house = open().await;
+    let _agent = quoting(&house, 1, 40, 4).await;
+    let mut streams = Vec::new();
+    for _ in 0..600 {
+        let mut cheap = house.submission(8);
+        cheap.bid.limit = BidLimit::At(Price::MIN);
+        cheap.bid.time_in_force = domain::TimeInForce::Gtc;
+        streams.push(house.submit(cheap).await);
+    }
+    let mut orders = Vec::new();
+    for events in &mut streams {
+        orders.push(events.accepted().await);
+    }
+    assert!(orders.is_sorted(), "{orders:?}");
 }
 
 #[tokio::test]
