@@ -13,6 +13,8 @@
 //!
 //! Deliberately absent: balances (the engine's and billing's) and returning credits at billing (the outbox's).
 
+mod idle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,6 +24,8 @@ use matcher::{Command, Defund, Event, Fund};
 
 use crate::billing_client::{BillingClient, BillingError, Reserve};
 use crate::sequencer::{SequencerClosed, SequencerHandle};
+
+pub use idle::IdleWatch;
 
 /// What a top-up asks for at least: a credit pays for some seventy short answers, so one call in seventy bids meets
 /// billing, and little of what an account has is out of its reach meanwhile.
@@ -243,8 +247,13 @@ impl BuyingPower {
                 .filter(|(_, power)| power.available > Credits::ZERO);
             funded.map(|(account, _)| account).collect::<Vec<_>>()
         };
+        let idle = self.0.sequencer.read(idle).await?;
+        self.release_each(idle).await
+    }
+
+    async fn release_each(&self, accounts: Vec<AccountId>) -> Result<Credits, EnsureError> {
         let mut total = Credits::ZERO;
-        for account in self.0.sequencer.read(idle).await? {
+        for account in accounts {
             match self.release_idle(account).await {
                 Ok(amount) => total = total.checked_add(amount).unwrap_or(Credits::MAX),
                 Err(EnsureError::Closed(error)) => return Err(error.into()),

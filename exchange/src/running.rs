@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent_sessions::{AgentParts, AgentSessions, Enrolments};
 use crate::billing_client::{BillingClient, BillingConfig, TIMEOUT};
-use crate::buying_power::BuyingPower;
+use crate::buying_power::{BuyingPower, IdleWatch};
 use crate::config::Config;
 use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
@@ -147,6 +147,9 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         .context("could not compare the books with billing's")?;
     buying_power.suspend(reconciled.mismatches.into_keys());
 
+    let stop_idle_watch = Shutdown::manual();
+    let idle_watch = tokio::spawn(IdleWatch::new(buying_power.clone()).run(stop_idle_watch.clone()));
+
     let keys = Arc::new(Keys::new(billing.clone()));
     let agents_registry = registry.clone();
     let gateway = Gateway::new(Parts {
@@ -193,6 +196,8 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         agents,
         stop_agents,
         outbox,
+        idle_watch,
+        stop_idle_watch,
     })
 }
 

@@ -18,6 +18,9 @@ use crate::sequencer::{Sequencer, SequencerClosed, SequencerHandle};
 /// How long clients may take to hear how their jobs ended.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long giving buying power back may take; what is left stays with the account that it was reserved for.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long billing may take for what is left to settle; the rest is settled by the next start.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,8 @@ pub(super) struct Stopping {
     pub(super) agents: AgentSessions,
     pub(super) stop_agents: Shutdown,
     pub(super) outbox: Outbox,
+    pub(super) idle_watch: JoinHandle<()>,
+    pub(super) stop_idle_watch: Shutdown,
 }
 
 impl Stopping {
@@ -66,6 +71,8 @@ impl Stopping {
 
     fn at_once(&self) {
         self.gateway.admission().close();
+        self.agents.close();
+        self.stop_idle_watch.trigger();
         self.stop_agents.trigger();
         self.stop_leasing.trigger();
         self.market_data.end_streams();
@@ -73,10 +80,22 @@ impl Stopping {
         self.served.stop.trigger();
     }
 
+    /// Nobody bids any more, so nobody's credits are held here while the exchange is down.
+    async fn release_credits(&self) {
+        self.stop_idle_watch.trigger();
+        let released = self.gateway.buying_power.release_all_idle();
+        match tokio::time::timeout(RELEASE_TIMEOUT, released).await {
+            Ok(Ok(released)) => tracing::info!(%released, "buying power went back to its owners"),
+            Ok(Err(error)) => tracing::warn!(%error, "buying power stays reserved until the next start"),
+            Err(_late) => tracing::warn!("some buying power stays reserved until the next start"),
+        }
+    }
+
     async fn in_order(self) -> Result<()> {
         let admission = self.gateway.admission();
         tracing::info!(jobs = admission.in_flight(), "stopping: no new jobs are taken");
         admission.close();
+        self.agents.close();
         self.health
             .set_not_serving::<ExchangeServiceServer<Gateway>>()
             .await;
@@ -102,6 +121,7 @@ impl Stopping {
                 "clients did not hear how their jobs ended"
             );
         }
+        self.release_credits().await;
         self.stop_agents.trigger();
         if tokio::time::timeout(REPORT_TIMEOUT, self.agents.ended())
             .await
@@ -114,6 +134,9 @@ impl Stopping {
         self.served.stop.trigger();
         self.served.ended.await.context("the server broke")?;
         self.leasing.await.context("leasing broke")?;
+        self.idle_watch
+            .await
+            .context("the watch for idle credits broke")?;
         self.sequencer
             .stop()
             .await

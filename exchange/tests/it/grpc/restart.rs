@@ -39,15 +39,15 @@ async fn what_was_bought_and_settled_is_there_after_a_restart() {
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(after.buying_power_nano, before.buying_power_nano);
-    assert_eq!(after.bound_nano, 0);
+    assert!(before.buying_power_nano > 0);
     assert_eq!(
-        after.reserved_nano, after.buying_power_nano,
-        "billing has settled what was charged"
+        (after.buying_power_nano, after.bound_nano, after.reserved_nano),
+        (0, 0, 0),
+        "billing has settled what was charged, and the rest went back"
     );
     let bill = completed.bill.as_ref().unwrap();
     let paid = bill.charge_nano + bill.fee_nano;
-    assert_eq!(after.available_nano + after.reserved_nano, 10_000_000_000 - paid);
+    assert_eq!(after.available_nano, 10_000_000_000 - paid);
 
     let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
     assert_eq!(island.id, island_id, "an Island is its key");

@@ -2,7 +2,7 @@
 
 use domain::{AccountId, Credits};
 use exchange::billing_client::ATTEMPTS_MAX;
-use exchange::buying_power::{EnsureError, TOP_UP_CHUNK, WAITING_PER_ACCOUNT_MAX};
+use exchange::buying_power::{EnsureError, IdleWatch, TOP_UP_CHUNK, WAITING_PER_ACCOUNT_MAX};
 use exchange::sequencer::SequencerClosed;
 use futures::future::join_all;
 use tonic::Code;
@@ -203,6 +203,52 @@ async fn idle_credits_go_back_and_those_that_are_set_aside_stay() {
 
     market.close(lease).await;
     assert_eq!(power.release_all_idle().await, Ok(TOP_UP_CHUNK));
+    outbox
+        .handle()
+        .wait_settled(market.sequence().await)
+        .await
+        .unwrap();
+    assert_eq!(
+        (billing.reserved_of(CONSUMER), billing.reserved_of(OTHER)),
+        (0, 0)
+    );
+    assert_eq!(outbox.handle().refused(), 0);
+}
+
+#[tokio::test]
+async fn credits_of_an_account_at_rest_go_back_and_those_in_use_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let billing = Billing::default();
+    let server = billing.serve().await;
+    let client = client_of(server.address);
+    let mut market = Market::start(folder.path()).await;
+    let power = market.buying_power(&client);
+    let outbox = market.outbox(&client);
+    billing.give(CONSUMER, CHUNK);
+    billing.give(OTHER, CHUNK);
+    power.ensure(CONSUMER, nano(1)).await.unwrap();
+    power.ensure(OTHER, nano(1)).await.unwrap();
+    let mut watch = IdleWatch::new(power.clone());
+    for _ in 0..3 {
+        // One who buys between two looks is not at rest, nor is one whose job runs.
+        market.work(CONSUMER, 1).await;
+        assert_eq!(watch.look().await, Ok(Credits::ZERO));
+    }
+    let lease = market.lease(CONSUMER, 1).await[0];
+    assert_eq!(
+        watch.look().await,
+        Ok(TOP_UP_CHUNK),
+        "the other has rested for three looks"
+    );
+    for _ in 0..9 {
+        assert_eq!(watch.look().await, Ok(Credits::ZERO));
+    }
+    market.close(lease).await;
+    let left = market.power(CONSUMER).await;
+    for _ in 0..3 {
+        assert_eq!(watch.look().await, Ok(Credits::ZERO));
+    }
+    assert_eq!(watch.look().await, Ok(left));
     outbox
         .handle()
         .wait_settled(market.sequence().await)
