@@ -18,6 +18,8 @@ use anyhow::Context as _;
 use crate::book_replay::flow::Flow;
 use crate::book_replay::market::Market;
 
+pub(crate) use market::specification;
+
 /// Commands in one batch: what the sequencer puts into one envelope.
 const BATCH: usize = 64;
 

@@ -1,3 +1,4 @@
 //! Measurements: the engine, the journal, the services beside their floors.
 
 pub mod book_replay;
+pub mod workloads;

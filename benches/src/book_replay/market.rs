@@ -298,7 +298,7 @@ fn region() -> Region {
     Region::new(0).expect("0 is below 64")
 }
 
-fn specification() -> Instrument {
+pub(crate) fn specification() -> Instrument {
     let floor = TierFloor {
         decode_per_second: 1,
         prefill_per_second: 1,
