@@ -237,8 +237,13 @@ fn conclude(text: String, matches: Vec<Matched>, completed: Completed, emitted: 
             render_bill(&completed)
         );
     }
-    for receipt in &completed.receipts {
-        receipt::verify(receipt.clone(), emitted).context("a receipt does not verify")?;
+    let receipts = completed
+        .receipts
+        .iter()
+        .map(|receipt| receipt::verify(receipt.clone(), emitted).context("a receipt does not verify"))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(bill) = &completed.bill {
+        receipt::check_bill(bill, &receipts).context("the bill is not what was signed for")?;
     }
     Ok(Answer {
         text,

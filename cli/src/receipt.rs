@@ -1,4 +1,7 @@
-//! Checks receipts as a stranger would: from the tokens that arrived and the two signatures, trusting nobody.
+//! Checks receipts from the tokens that arrived and the two signatures.
+//!
+//! That proves that one holder of the Island's key and one of the exchange's signed for exactly these tokens. It does not prove
+//! who they are: both keys come with the receipt.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use domain::{ChainHead, LeaseId, ReceiptKind};
 use ed25519_dalek::{Signature, VerifyingKey};
 use proto::convert::{SignedReceipt, receipt_from_wire};
+use proto::exchange::v1::Bill;
 use proto::types::v1 as wire;
 
 /// The token ids that arrived, by the lease under which they were emitted.
@@ -49,6 +53,49 @@ pub(crate) fn verify(receipt: wire::SignedReceipt, emitted: &Emitted) -> Result<
     Ok(receipt)
 }
 
+/// Compares a bill with the receipts of its job, which were verified: each segment was signed for by its Island, at its
+/// price and for no fewer tokens than are billed, and the segments' charges are the bill's.
+///
+/// # Errors
+/// Says what differs.
+pub(crate) fn check_bill(bill: &Bill, receipts: &[SignedReceipt]) -> Result<()> {
+    for segment in &bill.segments {
+        let lease: LeaseId = segment
+            .lease_id
+            .parse()
+            .context("the bill names a malformed lease")?;
+        let signed = receipts
+            .iter()
+            .map(|receipt| &receipt.body)
+            .filter(|body| body.lease == lease)
+            .max_by_key(|body| body.output_tokens)
+            .with_context(|| format!("no receipt covers the segment of {lease}"))?;
+        ensure!(
+            signed.price.get() == segment.price,
+            "{lease} is billed at {} and was signed for at {}",
+            segment.price,
+            signed.price.get()
+        );
+        ensure!(
+            segment.output_tokens <= signed.output_tokens.get(),
+            "{lease} is billed for {} tokens and was signed for with {}",
+            segment.output_tokens,
+            signed.output_tokens.get()
+        );
+    }
+    let charges = bill.segments.iter().map(|segment| segment.charge_nano);
+    let sum = charges
+        .into_iter()
+        .try_fold(0_i64, i64::checked_add)
+        .context("the charges do not fit")?;
+    ensure!(
+        sum == bill.charge_nano,
+        "the segments' charges are {sum}, the bill's is {}",
+        bill.charge_nano
+    );
+    Ok(())
+}
+
 fn check(key: &[u8; 32], bytes: &[u8], signature: &[u8; 64]) -> Result<()> {
     let key = VerifyingKey::from_bytes(key).context("not a public key")?;
     key.verify_strict(bytes, &Signature::from_bytes(signature))?;
@@ -61,6 +108,7 @@ mod tests {
     use domain::{Digest, JobId, LeaseEpoch, OrderId, Price, ReceiptBody, Timestamp, TokenCount};
     use ed25519_dalek::{Signer, SigningKey};
     use proto::convert::receipt_to_wire;
+    use proto::exchange::v1::Segment;
 
     fn signed(ids: &[u32]) -> wire::SignedReceipt {
         let (island, exchange) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
@@ -108,6 +156,39 @@ mod tests {
     fn a_receipt_of_anything_else_is_refused() {
         for ids in [&[5][..], &[5, 7], &[6, 5], &[5, 6, 7], &[]] {
             assert!(verify(signed(&[5, 6]), &arrived(ids)).is_err(), "{ids:?}");
+        }
+    }
+
+    fn bill(change: impl FnOnce(&mut Bill)) -> Bill {
+        let mut bill = Bill {
+            charge_nano: 5,
+            fee_nano: 0,
+            segments: vec![Segment {
+                lease_id: LeaseId::new(1).to_string(),
+                price: Price::MIN.get(),
+                output_tokens: 2,
+                charge_nano: 5,
+                ..Segment::default()
+            }],
+        };
+        change(&mut bill);
+        bill
+    }
+
+    #[test]
+    fn a_bill_is_what_was_signed_for() {
+        let receipts = [verify(signed(&[5, 6]), &arrived(&[5, 6])).unwrap()];
+        check_bill(&bill(|_| {}), &receipts).unwrap();
+        check_bill(&bill(|bill| bill.segments[0].output_tokens = 1), &receipts).unwrap();
+        let wrong: [fn(&mut Bill); 5] = [
+            |bill| bill.segments[0].output_tokens = 3,
+            |bill| bill.segments[0].price += 1_000,
+            |bill| bill.segments[0].lease_id = LeaseId::new(2).to_string(),
+            |bill| bill.segments[0].charge_nano = 6,
+            |bill| bill.charge_nano = 6,
+        ];
+        for change in wrong {
+            assert!(check_bill(&bill(change), &receipts).is_err());
         }
     }
 
