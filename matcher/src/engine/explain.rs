@@ -73,7 +73,9 @@ impl Engine {
             filters: self.filters_of_ask(&explained, buyer, &special),
             asks_ahead: ahead.orders,
             jobs_ahead: ahead.jobs,
-            best: self.best_displayed(&wish),
+            best: self
+                .best_displayed(&wish)
+                .filter(|best| buyer.limit.is_none_or(|limit| *best <= limit)),
         })
     }
 
@@ -163,7 +165,7 @@ impl Engine {
     fn asks_ahead(&self, wish: &Wish<'_>, buyer: &Buyer, rank: Rank) -> Ahead {
         let taker = BidTaker {
             wish: *wish,
-            limit: Price::MAX,
+            limit: buyer.limit.unwrap_or(Price::MAX),
             jobs: EXPLAINED_JOBS_MAX,
             latency_value: buyer.latency_value,
         };

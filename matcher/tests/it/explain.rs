@@ -314,7 +314,7 @@ fn traded_with(engine: &Engine, ask: domain::OrderId, buyer: &Buyer, jobs: u64) 
 #[test]
 fn a_bid_meets_an_ask_exactly_after_the_jobs_that_were_said_to_be_ahead() {
     let mut tried = 0;
-    for seed in 1..120 {
+    for seed in 1..400 {
         let mut random = Random::new(seed);
         let mut engine = Engine::new(Limits::default());
         let mut generator = Generator::new(&mut random);
