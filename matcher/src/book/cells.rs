@@ -7,6 +7,7 @@
 use domain::{Eligibility, KarmaBand, Price, Region, Side, Tier};
 
 use crate::book::ladder::Ladder;
+use crate::prefetch::prefetch;
 
 /// A cell's place within its instrument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,24 @@ impl Cells {
 
     pub(crate) fn cell_mut(&mut self, cell: u16) -> &mut Cell {
         &mut self.cells[usize::from(cell)]
+    }
+
+    /// Asks for what a search begins with. Most books are thin: the first cell is the only one.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let (Some(cell), Some(entry)) = (self.cells.first(), self.directory.first()) {
+            prefetch(&cell.displayed);
+            prefetch(entry);
+        }
+        if let Some(top) = self.tops.first() {
+            prefetch(top);
+        }
+    }
+
+    /// The asks of the first cell, if there is one.
+    #[inline]
+    pub(crate) fn first_ladder(&self) -> Option<&Ladder> {
+        self.cells.first().map(|cell| &cell.displayed)
     }
 
     /// Every cell that ever held an ask, in order.

@@ -9,6 +9,7 @@ use domain::{Eligibility, Price, Side};
 use crate::book::arena::Handle;
 use crate::book::ladder::Ladder;
 use crate::index::{Index, Tag};
+use crate::prefetch::prefetch;
 
 /// The bids of one class.
 #[derive(Clone, Debug)]
@@ -55,6 +56,29 @@ impl Classes {
 
     pub(crate) fn get_mut(&mut self, class: u16) -> &mut Class {
         &mut self.classes[usize::from(class)]
+    }
+
+    /// Asks for what a search begins with. Most books are thin: the first class is the only one.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(class) = self.classes.first() {
+            prefetch(&class.ladder);
+        }
+        if let Some(top) = self.tops.first() {
+            prefetch(top);
+        }
+    }
+
+    /// The slot in which the number of a class is found.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, eligibility: &Eligibility) {
+        self.numbers.prefetch(tag(eligibility));
+    }
+
+    /// The bids of the first class, if there is one.
+    #[inline]
+    pub(crate) fn first_ladder(&self) -> Option<&Ladder> {
+        self.classes.first().map(|class| &class.ladder)
     }
 
     /// Every class with its number, in order.

@@ -15,6 +15,8 @@ use domain::Side;
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
 use crate::book::ticks::Ticks;
+use crate::orders::Orders;
+use crate::prefetch::prefetch;
 
 /// The orders at one price.
 #[derive(Clone, Debug)]
@@ -141,6 +143,28 @@ impl Ladder {
     #[inline]
     pub(crate) fn best(&self) -> Option<Best> {
         self.best
+    }
+
+    /// Asks for the best level, and for the list of pages.
+    #[inline]
+    pub(crate) fn prefetch(&self, levels: &Levels) {
+        if let Some(best) = self.best {
+            levels.prefetch(best.level);
+        }
+        if let Some(entry) = self.pages.first() {
+            prefetch(entry);
+        }
+    }
+
+    /// Asks for the first page, and for the first order of the best level.
+    #[inline]
+    pub(crate) fn prefetch_more(&self, levels: &Levels, orders: &Orders) {
+        if let Some(head) = self.best.and_then(|best| levels[best.level].queue.head()) {
+            orders.prefetch(head);
+        }
+        if let Some(entry) = self.pages.first() {
+            levels.pages.prefetch(entry.page);
+        }
     }
 
     /// The levels, the best one first.

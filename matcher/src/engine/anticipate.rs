@@ -6,12 +6,14 @@
 //! here: a batch that was not read ahead, or that the commands before it made stale, is applied to the same events.
 
 use arrayvec::ArrayVec;
-use domain::OrderId;
+use domain::{InstrumentId, OrderId};
 
 use crate::book::arena::Handle;
+use crate::book::ladder::Ladder;
 use crate::book::queue::Chain;
 use crate::engine::Engine;
 use crate::order::Part;
+use crate::prefetch::prefetch;
 use crate::{Command, PlaceAsk, PlaceBid, Stamped};
 
 /// Commands that are read ahead together: what stays in the nearest cache until it is used.
@@ -24,10 +26,10 @@ enum Lead {
     None,
     /// An order that is there.
     Order(Handle),
-    /// The account of a new bid.
-    Bidder(Handle),
-    /// The Island of a new ask.
-    Seller(Handle),
+    /// The account of a new bid, and its instrument.
+    Bidder(Handle, InstrumentId),
+    /// The Island of a new ask, and its instrument.
+    Seller(Handle, InstrumentId),
 }
 
 /// What a command names. Those that come seldom are not read ahead for.
@@ -102,10 +104,12 @@ impl Engine {
     fn ask_for_slots(&self, stamped: &Stamped) {
         match Names::of(&stamped.command) {
             Names::Bid(bid) => {
+                self.ask_for_book(bid.instrument);
                 self.orders.prefetch_slot(OrderId::of_sequence(stamped.sequence));
                 self.accounts.prefetch_slot(bid.account);
             }
             Names::Ask(ask) => {
+                self.ask_for_book(ask.instrument);
                 self.orders.prefetch_slot(OrderId::of_sequence(stamped.sequence));
                 self.roster.prefetch_slot(ask.island);
             }
@@ -120,14 +124,23 @@ impl Engine {
         match Names::of(&stamped.command) {
             Names::Bid(bid) => self.accounts.guess(bid.account).map_or(Lead::None, |account| {
                 self.accounts.prefetch(account);
+                if let Some(book) = self.find_book(bid.instrument) {
+                    book.cells.prefetch();
+                    book.classes.prefetch();
+                    book.classes.prefetch_slot(&bid.eligibility);
+                }
                 self.client_ids.prefetch_slot(account, bid.client_order_id);
-                Lead::Bidder(account)
+                Lead::Bidder(account, bid.instrument)
             }),
             Names::Ask(ask) => self.roster.guess_island(ask.island).map_or(Lead::None, |island| {
                 let owner = self.roster.islands[island].owner;
                 self.accounts.prefetch(owner);
+                if let Some(book) = self.find_book(ask.instrument) {
+                    book.cells.prefetch();
+                    book.classes.prefetch();
+                }
                 self.client_ids.prefetch_slot(owner, ask.client_order_id);
-                Lead::Seller(island)
+                Lead::Seller(island, ask.instrument)
             }),
             Names::Order(order) => self.lead_to(order),
             Names::None => Lead::None,
@@ -145,8 +158,14 @@ impl Engine {
     /// What is linked to an order: its level, its owner, and the orders next to it.
     #[inline]
     fn ask_for_neighbours(&self, lead: Lead) {
-        let Lead::Order(handle) = lead else {
-            return;
+        let handle = match lead {
+            Lead::Order(handle) => handle,
+            Lead::Bidder(_, instrument) | Lead::Seller(_, instrument) => {
+                self.ladders_of(instrument)
+                    .for_each(|ladder| ladder.prefetch(&self.levels));
+                return;
+            }
+            Lead::None => return,
         };
         let order = &self.orders[handle];
         if let Some(level) = order.level() {
@@ -163,14 +182,34 @@ impl Engine {
         }
     }
 
+    /// What a new order reads first of its book.
+    #[inline]
+    fn ask_for_book(&self, instrument: InstrumentId) {
+        if let Some(book) = self.find_book(instrument) {
+            prefetch(&book.trading);
+            prefetch(&book.cells);
+            prefetch(&book.classes);
+        }
+    }
+
+    /// The first ladder of either side of a book.
+    #[inline]
+    fn ladders_of(&self, instrument: InstrumentId) -> impl Iterator<Item = &Ladder> {
+        let book = self.find_book(instrument);
+        let ladders = book.map(|book| [book.cells.first_ladder(), book.classes.first_ladder()]);
+        ladders.into_iter().flatten().flatten()
+    }
+
     /// The order behind which a new one is listed among those of its owner.
     #[inline]
     fn ask_for_tails(&self, lead: Lead) {
-        let owned = match lead {
-            Lead::Bidder(account) => &self.accounts.get(account).bids,
-            Lead::Seller(island) => &self.roster.islands[island].asks,
+        let (owned, instrument) = match lead {
+            Lead::Bidder(account, instrument) => (&self.accounts.get(account).bids, instrument),
+            Lead::Seller(island, instrument) => (&self.roster.islands[island].asks, instrument),
             Lead::None | Lead::Order(_) => return,
         };
+        self.ladders_of(instrument)
+            .for_each(|ladder| ladder.prefetch_more(&self.levels, &self.orders));
         if let Some(tail) = owned.tail() {
             self.orders.prefetch(tail);
         }
