@@ -16,6 +16,7 @@ use domain::{Region, RegionTable};
 use service::config::ConfigError;
 use service::secret::Secret;
 
+use crate::sequencer::Retention;
 pub use regions::built_in_regions;
 
 /// Loopback, so that nobody is served by accident; the port that the documentation speaks of.
@@ -62,6 +63,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The journal, the key and all else that survives a restart.
     pub data_dir: PathBuf,
+    /// How much of the past the journal keeps.
+    pub retention: Retention,
     /// Where models are installed.
     pub models_dir: PathBuf,
     /// Which of them are on the market.
@@ -134,6 +137,7 @@ impl Config {
         Self {
             listen: LISTEN,
             data_dir: data_dir.to_owned(),
+            retention: Retention::default(),
             models_dir: models_dir.to_owned(),
             models: Models::default(),
             billing_url: BILLING_URL.to_owned(),

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: payloads of jobs, and any view on what a command means.
 
+mod ahead;
 mod archive;
 mod batch;
 mod error;
@@ -16,19 +17,22 @@ mod record;
 mod records;
 mod segment;
 mod snapshot;
+mod spare;
 mod storage;
 
 use std::sync::Arc;
 
-use domain::{Digest, Sequence};
+use domain::{Digest, Sequence, Timestamp};
 use matcher::Limits;
 
-pub use archive::FileArchive;
+pub use ahead::ReadAhead;
+pub use archive::{FileArchive, SegmentFile};
 pub use batch::{BATCH_BYTES_MAX, Batch, PAYLOAD_BYTES_MAX, TooLarge};
 pub use error::{AppendError, JournalError};
-pub use file::{FileJournal, FileJournalOptions, SEGMENT_BYTES};
+pub use file::{FileJournal, FileJournalOptions, Preparation, SEGMENT_BYTES};
 pub use records::{Record, Records};
 pub use snapshot::{SNAPSHOTS_KEPT, Snapshot};
+pub use spare::Space;
 pub use storage::{Disk, FolderLock, Storage, StorageFile};
 
 /// How far a journal goes.
@@ -55,15 +59,11 @@ pub trait Journal: Send {
     /// What can be read of it, from any thread.
     fn archive(&self) -> Arc<dyn Archive>;
 
-    /// Gives up records that no restart and no reader after `sequence` needs: those before the newest valid
-    /// snapshot at or below it. Returns how many segments went.
-    ///
-    /// # Errors
-    /// When a file cannot be read or removed.
-    fn retain_from(&mut self, sequence: Sequence) -> Result<usize, JournalError>;
+    /// Shows whether there is room for what comes.
+    fn space(&self) -> Space;
 }
 
-/// What can be read of a journal, by any number of threads, while it is written.
+/// All of a journal but its end, to any number of threads, while it is written.
 pub trait Archive: Send + Sync {
     /// The bounds that its engine began with.
     fn limits(&self) -> Limits;
@@ -87,9 +87,23 @@ pub trait Archive: Send + Sync {
     /// When it cannot be read or is not whole.
     fn snapshot(&self, sequence: Sequence) -> Result<Snapshot, JournalError>;
 
-    /// Makes a snapshot durable, then drops the oldest beyond [`SNAPSHOTS_KEPT`].
+    /// Makes a snapshot durable, then thins out the older ones: the newest [`SNAPSHOTS_KEPT`] stay, and of those before
+    /// them so many that a replay to any moment begins at most half as far again before it as it lies back.
     ///
     /// # Errors
     /// When it could not be written; the journal is as good as before.
     fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), JournalError>;
+
+    /// The last record of the newest segment that was full before `at`, or zero.
+    ///
+    /// # Errors
+    /// When a segment cannot be read, or its first record is damaged.
+    fn full_before(&self, at: Timestamp) -> Result<Sequence, JournalError>;
+
+    /// Gives up what no restart and no reader after `sequence` needs: the segments and snapshots before the newest
+    /// valid snapshot at or below it. Returns how many segments went.
+    ///
+    /// # Errors
+    /// When a file cannot be read or removed.
+    fn retain_from(&self, sequence: Sequence) -> Result<usize, JournalError>;
 }

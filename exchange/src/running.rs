@@ -90,7 +90,8 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     let (market_sender, market_subscription) = subscription();
     let (leasing_sender, leasing_subscription) = subscription();
     let (outbox_sender, outbox_subscription) = subscription();
-    let journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
+    let mut journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
+    journal.upkeep.retention = config.retention;
     let subscribers = vec![market_sender, leasing_sender, outbox_sender];
     let started =
         blocking(move || Sequencer::start(&journal, subscribers).context("could not use the journal"))

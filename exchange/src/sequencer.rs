@@ -12,6 +12,7 @@ mod recovery;
 mod replay;
 mod running;
 mod shell;
+mod upkeep;
 mod writer;
 
 use std::path::PathBuf;
@@ -22,8 +23,9 @@ use domain::{Digest, Sequence, Timestamp};
 use matcher::{Command, Engine, Event, Limits};
 use tokio::sync::{mpsc, oneshot};
 
-pub use recovery::StartError;
-pub use replay::{Replay, ReplayError, replay_events};
+use crate::journal::Space;
+pub use recovery::{Poisoned, StartError};
+pub use replay::{Moment, Replay, ReplayError, engine_at, replay_events};
 pub use running::{Clock, Sequencer, SequencerError, Started};
 
 /// Commands that wait for the sequencer. A caller that finds the queue full waits for a place.
@@ -74,8 +76,37 @@ pub struct SequencerConfig {
     pub folder: PathBuf,
     /// The bounds of a new engine. A journal that exists keeps the bounds that it began with.
     pub limits: Limits,
+    /// How the journal is kept short.
+    pub upkeep: Upkeep,
+}
+
+/// How a journal is kept short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
     /// Commands between two snapshots.
     pub commands_per_snapshot: u64,
+    /// How much of the past is kept.
+    pub retention: Retention,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            commands_per_snapshot: COMMANDS_PER_SNAPSHOT,
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// How much of the past a journal keeps. What a restart needs, and what a reader has not released
+/// ([`Replay::release`]), is kept in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// All of it: any book can be rebuilt at any instant.
+    #[default]
+    Everything,
+    /// At least the commands of so long a time, and no more than whole segments and the way from a snapshot add to it.
+    For(Duration),
 }
 
 impl SequencerConfig {
@@ -85,7 +116,7 @@ impl SequencerConfig {
         Self {
             folder,
             limits: Limits::default(),
-            commands_per_snapshot: COMMANDS_PER_SNAPSHOT,
+            upkeep: Upkeep::default(),
         }
     }
 }
@@ -119,6 +150,7 @@ enum Request {
 #[derive(Clone)]
 pub struct SequencerHandle {
     requests: mpsc::Sender<Request>,
+    space: Space,
 }
 
 impl std::fmt::Debug for SequencerHandle {
@@ -154,6 +186,13 @@ impl SequencerHandle {
     #[must_use]
     pub fn try_place(&self) -> Option<Place<'_>> {
         self.requests.try_reserve().map(Place).ok()
+    }
+
+    /// Whether the journal has room for more than what is under way. Without it, whoever takes orders refuses them, so
+    /// that the rest of the journal is left to what ends jobs and cancels orders; it comes back by itself.
+    #[must_use]
+    pub fn has_space(&self) -> bool {
+        !self.space.is_short()
     }
 
     /// Reads the engine between two commands, on its thread, when all that it has applied is durable. Short reads

@@ -76,6 +76,39 @@ pub enum Command {
     SetPriceBand(SetPriceBand),
 }
 
+impl Command {
+    /// Its name, as people and tools write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SetRegions(_) => "SetRegions",
+            Self::ListInstrument(_) => "ListInstrument",
+            Self::OpenSession => "OpenSession",
+            Self::LoseSessions(_) => "LoseSessions",
+            Self::Fund(_) => "Fund",
+            Self::Defund(_) => "Defund",
+            Self::JoinIsland(_) => "JoinIsland",
+            Self::SetTier(_) => "SetTier",
+            Self::SetBand(_) => "SetBand",
+            Self::SetSlots(_) => "SetSlots",
+            Self::PlaceBid(_) => "PlaceBid",
+            Self::PlaceAsk(_) => "PlaceAsk",
+            Self::Cancel(_) => "Cancel",
+            Self::CancelAll(_) => "CancelAll",
+            Self::Amend(_) => "Amend",
+            Self::SetDeadMan(_) => "SetDeadMan",
+            Self::ReleaseSlot(_) => "ReleaseSlot",
+            Self::Checkpoint(_) => "Checkpoint",
+            Self::CloseLease(_) => "CloseLease",
+            Self::FailOver(_) => "FailOver",
+            Self::Halt(_) => "Halt",
+            Self::Resume(_) => "Resume",
+            Self::Tick => "Tick",
+            Self::SetPriceBand(_) => "SetPriceBand",
+        }
+    }
+}
+
 /// See [`Command::ListInstrument`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListInstrument {

@@ -12,7 +12,7 @@ use crate::tools;
 /// Which tests.
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// A long campaign instead of the normal tests: `failover`, `matcher` or `crash`.
+    /// A long campaign instead of the normal tests, such as `matcher` or `journal-kills`; a wrong name lists them.
     #[arg(long, value_name = "NAME")]
     long: Option<String>,
     /// The campaign's first seed; go on where another stopped by giving the next one.
@@ -31,7 +31,7 @@ struct Campaign {
     count: u64,
 }
 
-const CAMPAIGNS: [Campaign; 3] = [
+const CAMPAIGNS: &[Campaign] = &[
     Campaign {
         name: "failover",
         package: "atoll",
@@ -50,6 +50,24 @@ const CAMPAIGNS: [Campaign; 3] = [
         package: "atoll",
         test: "crash",
         count: 100,
+    },
+    Campaign {
+        name: "journal-kills",
+        package: "exchange",
+        test: "killed::a_process_that_is_killed_loses_nothing_it_acknowledged",
+        count: 1_000,
+    },
+    Campaign {
+        name: "journal-cuts",
+        package: "exchange",
+        test: "damage::no_cut_of_the_power_loses_what_was_acknowledged",
+        count: 100_000,
+    },
+    Campaign {
+        name: "journal-mutations",
+        package: "exchange",
+        test: "damage::mutated_segments_are_refused_or_read_as_they_were",
+        count: 200_000,
     },
 ];
 

@@ -11,9 +11,12 @@ use service::secret::Secret;
 use toml::{Table, Value};
 
 use super::{Config, GatewayLimits, Models, built_in_regions};
+use crate::sequencer::Retention;
 
 /// The longest that any span in the configuration may be: beyond it the unit was mistaken.
 const SECONDS_MAX: u64 = 3_600;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A table of the configuration that is being emptied key by key.
 struct Keys<'a> {
@@ -41,6 +44,11 @@ pub(super) fn read(mut table: Table) -> Result<Config, ConfigError> {
         .text("models_dir")
         .map_or_else(super::default_models_dir, PathBuf::from);
     let mut config = Config::new(Path::new(&data_dir), &models_dir, Secret::default());
+    let mut keep_days: u32 = 0;
+    keys.number("journal_keep_days", &mut keep_days);
+    if keep_days > 0 {
+        config.retention = Retention::For(DAY.saturating_mul(keep_days));
+    }
     if let Some(listen) = keys.parsed("listen") {
         config.listen = listen;
     }
@@ -269,6 +277,7 @@ mod tests {
         assert_eq!(format!("{sample:?}"), format!("{defaults:?}"));
         let commented = crate::config::SAMPLE
             .replace("# models", "models")
+            .replace("# journal", "journal")
             .replace("# operator", "operator");
         let all = commented
             .replace("# [regions]", "[regions]")
@@ -277,6 +286,7 @@ mod tests {
         let all = read_text(&all).unwrap();
         assert_eq!(all.regions.to_string(), "eu-west, us-east");
         assert!(all.operator_token.is_some() && all.models != Models::Installed);
+        assert_eq!(all.retention, Retention::For(400 * DAY));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::admission::Admitted;
 use super::errors::{
     ACCOUNT_SUSPENDED, Alternative, BILLING_UNAVAILABLE, CONTEXT_LENGTH_EXCEEDED, EMPTY_PROMPT,
     INSUFFICIENT_CREDITS, INTERNAL, INVALID_ARGUMENT, MODEL_NOT_FOUND, PROMPT_REFUSED, Refusal, STOPPING,
-    TOO_MANY_JOBS, UNSUPPORTED_PARAMETER, of_reject,
+    STORAGE_FULL, TOO_MANY_JOBS, UNSUPPORTED_PARAMETER, of_reject,
 };
 use super::payload_key::Wishes;
 use super::reports::Reports;
@@ -120,6 +120,9 @@ impl Gateway {
         }
         let jobs = u32::try_from(request.inputs.len()).unwrap_or(u32::MAX);
         let admitted = self.admission().enter(caller.account, jobs)?;
+        if !self.sequencer.has_space() {
+            return Err(STORAGE_FULL.because("the exchange's disk is full; no bid was placed"));
+        }
         self.buying_power.check(caller.account).map_err(of_ensure)?;
         let JobRequest {
             client_order_id,

@@ -1,16 +1,16 @@
-//! What can be read of a journal in a folder, while another part of this process writes it.
+//! What can be read of a journal in a folder, while another part of this process, or another process, writes it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::Sequence;
-use matcher::Limits;
+use domain::{Sequence, Timestamp};
+use matcher::{Engine, Limits};
 
 use super::error::JournalError;
 use super::file::write_whole;
 use super::genesis::Genesis;
 use super::records::Records;
-use super::snapshot::{self, SNAPSHOTS_KEPT, Snapshot};
+use super::snapshot::{self, Snapshot};
 use super::storage::{Disk, Storage};
 use super::{Archive, segment};
 
@@ -20,6 +20,15 @@ pub struct FileArchive {
     storage: Arc<dyn Storage>,
     folder: PathBuf,
     genesis: Genesis,
+}
+
+/// A file of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Its first record.
+    pub first: Sequence,
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 impl FileArchive {
@@ -36,6 +45,25 @@ impl FileArchive {
         Ok(Self::new(storage, folder.to_owned(), genesis))
     }
 
+    /// The journal's id, which no other journal has.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.genesis.journal.to_string()
+    }
+
+    /// Its segments, oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn segments(&self) -> Result<Vec<SegmentFile>, JournalError> {
+        let firsts = segment::list(self.storage.as_ref(), &self.folder)?;
+        let file = |first| SegmentFile {
+            first,
+            path: segment::path(&self.folder, first),
+        };
+        Ok(firsts.into_iter().map(file).collect())
+    }
+
     pub(super) fn new(storage: Arc<dyn Storage>, folder: PathBuf, genesis: Genesis) -> Self {
         Self {
             storage,
@@ -44,17 +72,21 @@ impl FileArchive {
         }
     }
 
-    /// Removes whole segments that end before `sequence`, oldest first, and returns how many.
-    pub(super) fn remove_before(&self, sequence: Sequence) -> Result<usize, JournalError> {
+    /// Removes segments that hold nothing after `base`, and snapshots before it, oldest first; returns how many
+    /// segments went.
+    fn remove_before(&self, base: Sequence) -> Result<usize, JournalError> {
         let segments = segment::list(self.storage.as_ref(), &self.folder)?;
         let removable = segments
             .windows(2)
-            .filter(|pair| pair[1] <= sequence)
+            .filter(|pair| pair[1] <= base.next())
             .map(|pair| pair[0]);
         let mut count = 0;
         for first in removable {
             self.remove(&segment::path(&self.folder, first))?;
             count += 1;
+        }
+        for old in self.snapshots()?.into_iter().filter(|snapshot| *snapshot < base) {
+            self.remove(&self.folder.join(snapshot::name(old)))?;
         }
         self.sync()?;
         Ok(count)
@@ -133,9 +165,36 @@ impl Archive for FileArchive {
         let bytes = snapshot::encode(snapshot, self.genesis.journal);
         let name = snapshot::name(snapshot.sequence);
         write_whole(self.storage.as_ref(), &self.folder, &name, &bytes)?;
-        for old in self.snapshots()?.into_iter().skip(SNAPSHOTS_KEPT) {
+        for old in snapshot::superfluous(&self.snapshots()?) {
             self.remove(&self.folder.join(snapshot::name(old)))?;
         }
         self.sync()
+    }
+
+    fn full_before(&self, at: Timestamp) -> Result<Sequence, JournalError> {
+        let mut full = Sequence::ZERO;
+        let segments = segment::list(self.storage.as_ref(), &self.folder)?;
+        for first in segments.into_iter().skip(1) {
+            let last_before = Sequence::new(first.get().saturating_sub(1));
+            let begins = self.read(last_before)?.next().transpose()?;
+            if begins.is_none_or(|record| record.stamped.at >= at) {
+                break;
+            }
+            full = last_before;
+        }
+        Ok(full)
+    }
+
+    fn retain_from(&self, sequence: Sequence) -> Result<usize, JournalError> {
+        let candidates = self.snapshots()?;
+        for candidate in candidates.into_iter().filter(|snapshot| *snapshot <= sequence) {
+            let is_valid = self
+                .snapshot(candidate)
+                .is_ok_and(|snapshot| Engine::restore(&snapshot.state).is_ok());
+            if is_valid {
+                return self.remove_before(candidate);
+            }
+        }
+        Ok(0)
     }
 }

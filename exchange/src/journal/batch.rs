@@ -33,12 +33,12 @@ impl Batch {
     pub fn push(&mut self, stamped: &Stamped) -> Result<(), TooLarge> {
         self.assert_next(stamped.sequence);
         let start = self.bytes.len();
-        let encoded = postcard::to_stdvec(stamped).map_err(|_| TooLarge)?;
-        if encoded.len() > PAYLOAD_BYTES_MAX {
+        postcard::to_io(stamped, &mut self.bytes).expect("a command is plain data, and a vector takes it");
+        if self.bytes.len() - start > PAYLOAD_BYTES_MAX {
+            self.bytes.truncate(start);
             return Err(TooLarge);
         }
-        self.bytes.extend_from_slice(&encoded);
-        self.ends.push(start + encoded.len());
+        self.ends.push(self.bytes.len());
         self.first.get_or_insert(stamped.sequence);
         Ok(())
     }

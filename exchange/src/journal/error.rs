@@ -27,6 +27,14 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
+    /// The current segment is full, and the disk has no room for another.
+    #[error(
+        "no room for another segment in {folder}: free some space, then start again; nothing acknowledged is lost"
+    )]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file that begins a journal is missing or does not read.
     #[error("{path} does not begin a journal: {what}; restore the folder from a copy")]
     Genesis {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::{Sequence, ShardId};
-use matcher::{Engine, Limits};
+use matcher::Limits;
 
 use super::archive::FileArchive;
 use super::batch::Batch;
@@ -14,6 +14,7 @@ use super::genesis::Genesis;
 use super::record::frame;
 use super::records::{Records, Tail};
 use super::segment::{self, RECORDS_START, SegmentHeader, UNFINISHED};
+use super::spare::{Space, Spare};
 use super::storage::{FolderLock, Storage, StorageFile};
 use super::{Archive, Journal, Position};
 
@@ -31,6 +32,19 @@ pub struct FileJournalOptions {
     pub limits: Limits,
     /// The size of new segments.
     pub segment_bytes: usize,
+    /// When they are made.
+    pub preparation: Preparation,
+}
+
+/// When segments are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preparation {
+    /// While the one before fills, on a thread of its own.
+    #[default]
+    Ahead,
+    /// When the one before is full, by the append that needs it: in a test of a faulty disk, a seed then always fails
+    /// the same write.
+    WhenNeeded,
 }
 
 impl Default for FileJournalOptions {
@@ -39,6 +53,7 @@ impl Default for FileJournalOptions {
             shard: ShardId::new(0),
             limits: Limits::default(),
             segment_bytes: SEGMENT_BYTES,
+            preparation: Preparation::default(),
         }
     }
 }
@@ -58,6 +73,8 @@ pub struct FileJournal {
     size: usize,
     buffer: Vec<u8>,
     state: WriterState,
+    /// Goes before the lock, for its thread writes to the folder.
+    spare: Option<Spare>,
     _lock: Box<dyn FolderLock>,
 }
 
@@ -96,6 +113,14 @@ impl FileJournal {
         remove_unfinished(storage.as_ref(), folder)?;
         let genesis = genesis(storage.as_ref(), folder, options)?;
         let (segment, tail) = last_segment(&storage, folder, &genesis, options.segment_bytes)?;
+        let spare = match options.preparation {
+            Preparation::Ahead => Some(Spare::start(
+                Arc::clone(&storage),
+                folder.to_owned(),
+                options.segment_bytes,
+            )?),
+            Preparation::WhenNeeded => None,
+        };
         Ok(Self {
             archive: FileArchive::new(Arc::clone(&storage), folder.to_owned(), genesis),
             storage,
@@ -111,19 +136,26 @@ impl FileJournal {
             size: tail.size,
             buffer: Vec::new(),
             state: WriterState::Sound,
+            spare,
             _lock: lock,
         })
     }
 
     /// Begins a new segment. All before it is durable.
     fn roll(&mut self, size_min: usize) -> Result<(), JournalError> {
+        let size = self.segment_bytes.max(RECORDS_START + size_min);
         let header = SegmentHeader {
             journal: self.genesis.journal,
             first: self.position.sequence.next(),
             chain: self.position.chain,
+            size,
         };
-        let size = self.segment_bytes.max(RECORDS_START + size_min);
-        self.segment = segment::create(self.storage.as_ref(), &self.folder, &header, size)?;
+        self.segment = match &self.spare {
+            Some(spare) if size == self.segment_bytes => {
+                segment::install(self.storage.as_ref(), &self.folder, &header, spare.take()?)?
+            }
+            Some(_) | None => segment::create(self.storage.as_ref(), &self.folder, &header)?,
+        };
         self.offset = RECORDS_START;
         self.size = size;
         Ok(())
@@ -190,18 +222,8 @@ impl Journal for FileJournal {
         Arc::new(self.archive.clone())
     }
 
-    fn retain_from(&mut self, sequence: Sequence) -> Result<usize, JournalError> {
-        let candidates = self.archive.snapshots()?;
-        for candidate in candidates.into_iter().filter(|snapshot| *snapshot <= sequence) {
-            let is_valid = self
-                .archive
-                .snapshot(candidate)
-                .is_ok_and(|snapshot| Engine::restore(&snapshot.state).is_ok());
-            if is_valid {
-                return self.archive.remove_before(candidate.next());
-            }
-        }
-        Ok(0)
+    fn space(&self) -> Space {
+        self.spare.as_ref().map(Spare::space).unwrap_or_default()
     }
 }
 
@@ -219,8 +241,12 @@ pub(super) fn write_whole(
         move |source| JournalError::Io { doing, path, source }
     };
     let file = storage.create(&unfinished).map_err(fail("create"))?;
-    file.write_at(0, bytes).map_err(fail("write"))?;
-    file.sync().map_err(fail("sync"))?;
+    let written = file.write_at(0, bytes).and_then(|()| file.sync());
+    if let Err(error) = written {
+        // On a full disk, half a file is in the way of everybody.
+        drop(storage.remove(&unfinished));
+        return Err(fail("write")(error));
+    }
     storage.rename(&unfinished, &path).map_err(fail("rename"))?;
     storage.sync_folder(folder).map_err(fail("sync the folder of"))
 }
@@ -269,13 +295,14 @@ fn last_segment(
     segment_bytes: usize,
 ) -> Result<(Box<dyn StorageFile>, Tail), JournalError> {
     let Some(first) = segment::list(storage.as_ref(), folder)?.last().copied() else {
+        let size = segment_bytes.max(RECORDS_START);
         let header = SegmentHeader {
             journal: genesis.journal,
             first: Sequence::ZERO.next(),
             chain: genesis.chain(),
+            size,
         };
-        let size = segment_bytes.max(RECORDS_START);
-        let file = segment::create(storage.as_ref(), folder, &header, size)?;
+        let file = segment::create(storage.as_ref(), folder, &header)?;
         let tail = Tail {
             first: header.first,
             sequence: Sequence::ZERO,

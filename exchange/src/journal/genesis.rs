@@ -1,5 +1,6 @@
 //! The file that begins a journal: which one it is, and the bounds that its engine began with.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use domain::{Digest, ShardId};
@@ -15,6 +16,12 @@ const NAME: &str = "journal.json";
 /// A number that no two journals share, so that files of one are not taken for files of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JournalId(pub(super) [u8; 16]);
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
 
 /// What a journal begins with.
 #[derive(Clone, Copy, Debug)]

@@ -15,8 +15,8 @@
 //! | 72 | | payload |
 //! | | 4 | `A7 0E D5 3C` |
 //!
-//! Numbers are little-endian. The next record begins at the next multiple of eight. What lies between and after is
-//! the zeros that were written before the segment was used.
+//! Numbers are little-endian. The next record begins at the next multiple of eight; the bytes between are zero, as is
+//! everything after the last record, from before the segment was used.
 //!
 //! A record that does not check out is *torn* when the zeros show through (a whole sector of it, or its last byte)
 //! and no later record says that it was durable. A disk writes whole sectors, in any order, so this is all that a
@@ -150,6 +150,13 @@ fn check(rest: &[u8], expected: Sequence, chain: Digest) -> Result<(&[u8], Diges
             what: "its payload's checksum does not match",
             size,
         });
+    }
+    // Padding is zero before and after it is written, so no crash makes it anything else.
+    let padding = rest
+        .get(size..size.next_multiple_of(ALIGNMENT))
+        .unwrap_or_default();
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(never_torn("the padding after it is not zero"));
     }
     let chain = link(chain, &rest[..32], payload);
     if *chain.as_bytes() != header.chain {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use domain::{Digest, Sequence};
 use matcher::Stamped;
 
+use super::ahead::ReadAhead;
 use super::error::JournalError;
 use super::genesis::JournalId;
 use super::record::{Found, find};
@@ -41,6 +42,20 @@ struct OpenSegment {
     path: PathBuf,
     bytes: Vec<u8>,
     offset: usize,
+}
+
+impl OpenSegment {
+    /// Reads the file again, and says whether what was still to be read has changed.
+    fn has_grown(&mut self, storage: &dyn Storage) -> Result<bool, JournalError> {
+        let now = storage.read(&self.path).map_err(|source| JournalError::Io {
+            doing: "read",
+            path: self.path.clone(),
+            source,
+        })?;
+        let has_grown = now.get(self.offset..) != self.bytes.get(self.offset..);
+        self.bytes = now;
+        Ok(has_grown)
+    }
 }
 
 /// What is left of the last segment behind its last whole record.
@@ -82,6 +97,18 @@ impl Records {
     #[must_use]
     pub fn chain_head(&self) -> Digest {
         self.chain
+    }
+
+    /// The same commands, read and checked by a thread of its own while the caller works on those before.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn read_ahead(self) -> Result<ReadAhead, JournalError> {
+        ReadAhead::start(self)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Passes records up to and with `sequence`.
@@ -141,12 +168,10 @@ impl Records {
         } else if self.sequence.next() != first {
             return Err(self.gap(&path, first));
         } else {
-            let expected = SegmentHeader {
-                journal: self.journal,
-                first,
-                chain: self.chain,
-            };
-            expected.check(&path, &bytes)?;
+            let header = SegmentHeader::read(&path, &bytes, self.journal, first)?;
+            if header.chain != self.chain {
+                return Err(self.gap(&path, first));
+            }
         }
         self.segment = Some(OpenSegment {
             path,
@@ -161,7 +186,7 @@ impl Records {
         let sequence = self.sequence.next();
         match &self.segment {
             Some(segment)
-                if segment.bytes[segment.offset..].iter().any(|byte| *byte != 0) || sequence > first =>
+                if segment.bytes[segment.offset..].iter().any(|byte| *byte != 0) || sequence >= first =>
             {
                 JournalError::Damaged {
                     sequence,
@@ -190,7 +215,8 @@ impl Records {
                 return Ok(None);
             };
             let expected = self.sequence.next();
-            match find(&segment.bytes, segment.offset, expected, self.chain) {
+            let is_last = self.segments.is_empty();
+            let broken = match find(&segment.bytes, segment.offset, expected, self.chain) {
                 Found::Record { payload, chain, next } => {
                     let taken = take(payload)?;
                     segment.offset = next;
@@ -198,30 +224,32 @@ impl Records {
                     self.chain = chain;
                     return Ok(Some(taken));
                 }
-                Found::End => {
-                    if !self.open_next()? {
-                        return Ok(None);
-                    }
+                Found::End => None,
+                Found::Torn => Some(None),
+                Found::Damaged { what } => Some(Some(what)),
+            };
+            let Some(damage) = broken else {
+                if self.open_next()? {
+                    continue;
                 }
-                Found::Torn if self.segments.is_empty() => return Ok(None),
-                // Only the last segment can have a torn tail: the next is begun when all before it is durable.
-                Found::Torn => {
-                    return Err(JournalError::Damaged {
-                        sequence: expected,
-                        path: segment.path.clone(),
-                        offset: segment::offset(segment.offset),
-                        what: "it is not whole, and segments follow",
-                    });
-                }
-                Found::Damaged { what } => {
-                    return Err(JournalError::Damaged {
-                        sequence: expected,
-                        path: segment.path.clone(),
-                        offset: segment::offset(segment.offset),
-                        what,
-                    });
-                }
+                return Ok(None);
+            };
+            // Somebody may be writing there: what looks torn or damaged may be half of what he has written by now.
+            if is_last && segment.has_grown(self.storage.as_ref())? {
+                continue;
             }
+            let what = match damage {
+                Some(what) => what,
+                None if is_last => return Ok(None),
+                // Only the last segment can have a torn tail: the next is begun when all before it is durable.
+                None => "it is not whole, and segments follow",
+            };
+            return Err(JournalError::Damaged {
+                sequence: expected,
+                path: segment.path.clone(),
+                offset: segment::offset(segment.offset),
+                what,
+            });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::storage::{Storage, StorageFile};
 
 /// Where the first record begins.
 pub(super) const RECORDS_START: usize = 512;
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"ATLSEGM\n";
 const ENDING: &str = ".segment";
@@ -29,6 +29,8 @@ pub(super) struct SegmentHeader {
     pub(super) first: Sequence,
     /// The chain before the first record.
     pub(super) chain: Digest,
+    /// The whole file's.
+    pub(super) size: usize,
 }
 
 impl SegmentHeader {
@@ -39,16 +41,23 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.journal.0);
         bytes.extend_from_slice(&self.first.get().to_le_bytes());
         bytes.extend_from_slice(self.chain.as_bytes());
+        let size = u64::try_from(self.size).expect("a usize fits 64 bits");
+        bytes.extend_from_slice(&size.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.resize(RECORDS_START, 0);
         bytes
     }
 
-    /// Reads a segment's header and checks that it is the one that `expected` describes.
-    pub(super) fn check(&self, path: &Path, segment: &[u8]) -> Result<(), JournalError> {
+    /// Reads the header of the segment that begins with `first`, and checks that the file is as long as it was made.
+    pub(super) fn read(
+        path: &Path,
+        segment: &[u8],
+        journal: JournalId,
+        first: Sequence,
+    ) -> Result<Self, JournalError> {
         let damaged = |what| JournalError::Damaged {
-            sequence: self.first,
+            sequence: first,
             path: path.to_owned(),
             offset: 0,
             what,
@@ -64,29 +73,21 @@ impl SegmentHeader {
                 known: FORMAT,
             });
         }
-        if segment[..RECORDS_START] != self.encode() {
-            return Err(damaged("the segment does not follow from the one before it"));
-        }
-        Ok(())
-    }
-
-    /// Reads the chain that a segment says it begins with.
-    pub(super) fn read(
-        path: &Path,
-        segment: &[u8],
-        journal: JournalId,
-        first: Sequence,
-    ) -> Result<Self, JournalError> {
-        let chain = segment
-            .get(36..68)
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-            .unwrap_or_default();
+        let size = u64::from_le_bytes(segment[68..76].try_into().expect("eight bytes"));
         let header = Self {
             journal,
             first,
-            chain: Digest::new(chain),
+            chain: Digest::new(segment[36..68].try_into().expect("32 bytes")),
+            size: usize::try_from(size).unwrap_or(usize::MAX),
         };
-        header.check(path, segment)?;
+        if segment[..RECORDS_START] != header.encode() {
+            return Err(damaged(
+                "the segment's header is not whole, or is that of another segment",
+            ));
+        }
+        if segment.len() != header.size {
+            return Err(damaged("the file is not as long as it was made"));
+        }
         Ok(header)
     }
 }
@@ -118,30 +119,80 @@ pub(super) fn numbered(names: &[String], ending: &str) -> Vec<Sequence> {
     numbers
 }
 
-/// Makes a segment of `size` bytes, durably.
-pub(super) fn create(
+/// Where the segment is that is made before it is needed: each in another place, for the one before may not have its
+/// name yet.
+pub(super) fn spare_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("spare-{number}{UNFINISHED}"))
+}
+
+/// Zeros are synced in such pieces, so that an append that syncs meanwhile does not wait for all of them.
+const ZEROS_PER_SYNC: usize = 1_024 * 1_024;
+
+/// A file of zeros that will be a segment. It is durable, its name does not count yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    file: Box<dyn StorageFile>,
+    pub(super) path: PathBuf,
+}
+
+/// Writes the zeros of a segment of `size` bytes, durably. One that fails leaves nothing behind.
+pub(super) fn prepare(storage: &dyn Storage, path: PathBuf, size: usize) -> Result<Prepared, JournalError> {
+    let failed = |doing| {
+        let path = path.clone();
+        move |source| JournalError::Io { doing, path, source }
+    };
+    let write = |file: &dyn StorageFile| {
+        let mut start = 0;
+        while start < size {
+            let end = size.min(start + ZEROS_PER_SYNC);
+            write_zeros(file, start, end).map_err(failed("write"))?;
+            file.sync().map_err(failed("sync"))?;
+            start = end;
+        }
+        Ok(())
+    };
+    let file = storage.create(&path).map_err(failed("create"))?;
+    if let Err(error) = write(file.as_ref()) {
+        // On a full disk, half a segment is in the way of everybody.
+        drop(storage.remove(&path));
+        return Err(error);
+    }
+    Ok(Prepared { file, path })
+}
+
+/// Makes a prepared file the segment that `header` describes, durably.
+pub(super) fn install(
     storage: &dyn Storage,
     folder: &Path,
     header: &SegmentHeader,
-    size: usize,
+    prepared: Prepared,
 ) -> Result<Box<dyn StorageFile>, JournalError> {
-    let path = path(folder, header.first);
-    let unfinished = path.with_extension("segment.unfinished");
+    let Prepared { file, path: from } = prepared;
     let failed = |doing| {
-        let path = unfinished.clone();
+        let path = from.clone();
         move |source| JournalError::Io { doing, path, source }
     };
-    let file = storage.create(&unfinished).map_err(failed("create"))?;
-    write_zeros(file.as_ref(), RECORDS_START, size).map_err(failed("write"))?;
     file.write_at(0, &header.encode()).map_err(failed("write"))?;
     file.sync().map_err(failed("sync"))?;
-    storage.rename(&unfinished, &path).map_err(failed("rename"))?;
+    let to = path(folder, header.first);
+    storage.rename(&from, &to).map_err(failed("rename"))?;
     storage.sync_folder(folder).map_err(|source| JournalError::Io {
         doing: "sync",
         path: folder.to_owned(),
         source,
     })?;
     Ok(file)
+}
+
+/// Makes a segment, durably, there and then.
+pub(super) fn create(
+    storage: &dyn Storage,
+    folder: &Path,
+    header: &SegmentHeader,
+) -> Result<Box<dyn StorageFile>, JournalError> {
+    let unfinished = path(folder, header.first).with_extension("segment.unfinished");
+    let prepared = prepare(storage, unfinished, header.size)?;
+    install(storage, folder, header, prepared)
 }
 
 /// Writes zeros over the bytes from `start` to `end`.

@@ -19,8 +19,7 @@ use domain::{Digest, Sequence};
 use super::error::JournalError;
 use super::genesis::JournalId;
 
-/// Snapshots that are kept. The newest serves a restart; older ones serve when it is damaged, and readers of the
-/// past.
+/// The newest snapshots are all kept: one serves a restart, the others when it is damaged.
 pub const SNAPSHOTS_KEPT: usize = 4;
 
 pub(super) const ENDING: &str = ".snapshot";
@@ -41,6 +40,25 @@ pub struct Snapshot {
 
 pub(super) fn name(sequence: Sequence) -> String {
     format!("{:020}{ENDING}", sequence.get())
+}
+
+/// Which snapshots, newest first, are not worth their place: those beyond the newest few without which the gap between
+/// their neighbours is small beside its distance. What stays grows with the logarithm of the journal.
+pub(super) fn superfluous(newest_first: &[Sequence]) -> Vec<Sequence> {
+    let newest = newest_first.first().copied().unwrap_or_default();
+    let age = |snapshot: Sequence| newest.get() - snapshot.get();
+    let mut superfluous = Vec::new();
+    let mut kept = newest;
+    for (index, snapshot) in newest_first.iter().copied().enumerate() {
+        let before = newest_first.get(index + 1).copied();
+        let is_close = |before| age(before).saturating_mul(2) <= age(kept).saturating_mul(3);
+        if index >= SNAPSHOTS_KEPT && before.is_some_and(is_close) {
+            superfluous.push(snapshot);
+        } else {
+            kept = snapshot;
+        }
+    }
+    superfluous
 }
 
 pub(super) fn encode(snapshot: &Snapshot, journal: JournalId) -> Vec<u8> {

@@ -203,6 +203,8 @@ impl Sender {
 
     fn reached(&mut self, through: Sequence) {
         self.through = through;
+        // A later start asks for what comes after billing's cursor, and for nothing before it.
+        self.parts.replay.release(through);
         self.settled.send_replace(through);
     }
 

@@ -1,12 +1,13 @@
 //! From a journal to the engine that it makes: the newest valid snapshot, then every record after it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use domain::Sequence;
-use matcher::{Engine, Event};
+use domain::{Sequence, Timestamp};
+use matcher::{Engine, Event, Stamped};
 
 use super::Recovery;
-use crate::journal::{Archive, JournalError, Position, Snapshot};
+use crate::journal::{Archive, JournalError, Position, Records, Snapshot};
 
 /// A sequencer that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +15,44 @@ pub enum StartError {
     /// The journal cannot be opened, read or trusted.
     #[error("could not recover the engine from its journal")]
     Journal(#[from] JournalError),
+    /// A command that the engine panics over.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
     /// A thread could not be started.
     #[error("could not start the sequencer's thread")]
     Thread(#[source] std::io::Error),
+}
+
+/// A command over which the engine panics: a bug of the engine. It was not acknowledged, for the engine panicked over
+/// it then as well.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the engine panics over record {sequence}, {command}: {message}; nothing was changed, and the journal is as it was; \
+     this is a bug: report it with what `atoll journal inspect --from {sequence} --count 1` prints, and start a program \
+     that has it mended"
+)]
+pub struct Poisoned {
+    /// Its place.
+    pub sequence: Sequence,
+    /// What was asked.
+    pub command: &'static str,
+    /// What the panic said.
+    pub message: String,
+}
+
+/// Applies a command; a panic becomes an error, after which the engine is no good any more.
+pub(super) fn apply(engine: &mut Engine, stamped: &Stamped, events: &mut Vec<Event>) -> Result<(), Poisoned> {
+    let apply = AssertUnwindSafe(|| engine.apply(stamped, events));
+    catch_unwind(apply).map_err(|panic| Poisoned {
+        sequence: stamped.sequence,
+        command: stamped.command.name(),
+        message: panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it did not say why")
+            .to_owned(),
+    })
 }
 
 /// Rebuilds the engine at `position`, the end of its journal.
@@ -30,13 +66,16 @@ pub(super) fn recover(archive: &dyn Archive, position: Position) -> Result<(Engi
             snapshot: newest,
         }));
     }
-    let (mut engine, from_snapshot) = begin(archive, position.sequence)?;
+    let Beginning {
+        mut engine,
+        from_snapshot,
+        records,
+    } = begin(archive, position.sequence)?;
     let mut replayed = 0;
     let mut events: Vec<Event> = Vec::new();
-    for record in archive.read(engine.sequence())? {
-        let record = record?;
+    for stamped in records.read_ahead()? {
         events.clear();
-        engine.apply(&record.stamped, &mut events);
+        apply(&mut engine, &stamped?, &mut events)?;
         replayed += 1;
     }
     let recovery = Recovery {
@@ -49,11 +88,25 @@ pub(super) fn recover(archive: &dyn Archive, position: Position) -> Result<(Engi
     Ok((engine, recovery))
 }
 
+/// Where a replay begins.
+pub(super) struct Beginning {
+    pub(super) engine: Engine,
+    pub(super) from_snapshot: Option<Sequence>,
+    /// What comes after it.
+    pub(super) records: Records,
+}
+
 /// The engine of the newest valid snapshot at or below `sequence`, or one before its first command.
-pub(super) fn begin(
+pub(super) fn begin(archive: &dyn Archive, sequence: Sequence) -> Result<Beginning, JournalError> {
+    begin_by(archive, sequence, Timestamp::MAX)
+}
+
+/// The same, with nothing in it that happened after `time`.
+pub(super) fn begin_by(
     archive: &dyn Archive,
     sequence: Sequence,
-) -> Result<(Engine, Option<Sequence>), JournalError> {
+    time: Timestamp,
+) -> Result<Beginning, JournalError> {
     let candidates = archive.snapshots()?;
     for candidate in candidates.into_iter().filter(|candidate| *candidate <= sequence) {
         let snapshot = match archive.snapshot(candidate) {
@@ -63,15 +116,24 @@ pub(super) fn begin(
                 continue;
             }
         };
-        let Some(engine) = restore(&snapshot) else {
+        let Some(engine) = restore(&snapshot).filter(|engine| engine.now() <= time) else {
             continue;
         };
-        if archive.read(candidate)?.chain_head() != snapshot.chain {
+        let records = archive.read(candidate)?;
+        if records.chain_head() != snapshot.chain {
             return Err(JournalError::Diverged { sequence: candidate });
         }
-        return Ok((engine, Some(candidate)));
+        return Ok(Beginning {
+            engine,
+            from_snapshot: Some(candidate),
+            records,
+        });
     }
-    Ok((Engine::new(archive.limits()), None))
+    Ok(Beginning {
+        engine: Engine::new(archive.limits()),
+        from_snapshot: None,
+        records: archive.read(Sequence::ZERO)?,
+    })
 }
 
 fn restore(snapshot: &Snapshot) -> Option<Engine> {

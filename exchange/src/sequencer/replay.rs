@@ -8,11 +8,13 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use domain::Sequence;
+use domain::{Sequence, Timestamp};
+use matcher::Engine;
 
 use super::Applied;
-use super::recovery::begin;
+use super::recovery::{Beginning, Poisoned, apply, begin, begin_by};
 use crate::journal::{Archive, FileArchive, JournalError};
 
 /// A past that cannot be read.
@@ -21,6 +23,9 @@ pub enum ReplayError {
     /// The journal cannot be read or trusted.
     #[error("could not read the journal again")]
     Journal(#[from] JournalError),
+    /// A command that the engine panics over.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
     /// The journal ends before the sequence that was asked for.
     #[error("the journal ends at record {last}, before record {to}")]
     Ends {
@@ -35,6 +40,17 @@ pub enum ReplayError {
 #[derive(Clone)]
 pub struct Replay {
     archive: Arc<dyn Archive>,
+    released: Released,
+}
+
+/// How far readers have released the past.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Released(Arc<AtomicU64>);
+
+impl Released {
+    pub(super) fn through(&self) -> Sequence {
+        Sequence::new(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl fmt::Debug for Replay {
@@ -47,7 +63,20 @@ impl Replay {
     /// Replays from an archive.
     #[must_use]
     pub fn new(archive: Arc<dyn Archive>) -> Self {
-        Self { archive }
+        Self {
+            archive,
+            released: Released::default(),
+        }
+    }
+
+    pub(super) fn released(&self) -> Released {
+        self.released.clone()
+    }
+
+    /// Says that nothing at or before `sequence` will be asked for any more, not after a restart either. Until this is
+    /// called, nothing is given up; see [`Retention`](super::Retention).
+    pub fn release(&self, sequence: Sequence) {
+        self.released.0.fetch_max(sequence.get(), Ordering::Relaxed);
     }
 
     /// Calls `take` with every command after `after` up to `to`, which is durable, until it breaks. Blocks: reading
@@ -64,12 +93,14 @@ impl Replay {
         if after >= to {
             return Ok(());
         }
-        let (mut engine, _) = begin(self.archive.as_ref(), after)?;
+        let Beginning {
+            mut engine, records, ..
+        } = begin(self.archive.as_ref(), after)?;
         let mut events = Vec::new();
-        for record in self.archive.read(engine.sequence())? {
+        for record in records {
             let stamped = record?.stamped;
             events.clear();
-            engine.apply(&stamped, &mut events);
+            apply(&mut engine, &stamped, &mut events)?;
             if stamped.sequence > after {
                 let applied = Applied {
                     sequence: stamped.sequence,
@@ -103,4 +134,49 @@ pub fn replay_events(
     take: impl FnMut(Applied) -> ControlFlow<()>,
 ) -> Result<(), ReplayError> {
     Replay::new(Arc::new(FileArchive::open(folder)?)).events(after, to, take)
+}
+
+/// A moment in the life of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its end, as far as it is written.
+    End,
+    /// After this command.
+    Sequence(Sequence),
+    /// After the last command that is not later than this.
+    Time(Timestamp),
+}
+
+/// The engine as it was at a moment, also while the sequencer writes the journal.
+///
+/// # Errors
+/// When the journal cannot be read, is damaged, or ends before the sequence that was asked for.
+pub fn engine_at(archive: &dyn Archive, moment: Moment) -> Result<Engine, ReplayError> {
+    let (last, time) = match moment {
+        Moment::End => (Sequence::new(u64::MAX), Timestamp::MAX),
+        Moment::Sequence(last) => (last, Timestamp::MAX),
+        Moment::Time(time) => (Sequence::new(u64::MAX), time),
+    };
+    let Beginning {
+        mut engine, records, ..
+    } = begin_by(archive, last, time)?;
+    let mut events = Vec::new();
+    for stamped in records.read_ahead()? {
+        if engine.sequence() >= last {
+            break;
+        }
+        let stamped = stamped?;
+        if stamped.at > time {
+            break;
+        }
+        events.clear();
+        apply(&mut engine, &stamped, &mut events)?;
+    }
+    match moment {
+        Moment::Sequence(to) if engine.sequence() < to => Err(ReplayError::Ends {
+            last: engine.sequence(),
+            to,
+        }),
+        Moment::End | Moment::Sequence(_) | Moment::Time(_) => Ok(engine),
+    }
 }

@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use domain::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::recovery::{StartError, recover};
+use super::recovery::{Poisoned, StartError, recover};
 use super::replay::Replay;
 use super::shell::Shell;
+use super::upkeep::Upkeeper;
 use super::writer::Writer;
-use super::{Applied, COMMANDS_QUEUED_MAX, Recovery, SequencerConfig, SequencerHandle};
+use super::{Applied, COMMANDS_QUEUED_MAX, Recovery, SequencerConfig, SequencerHandle, Upkeep};
 use crate::journal::{AppendError, Disk, FileJournal, FileJournalOptions, Journal};
 
 /// Why a sequencer ended by itself. Nothing that was not durable has been acknowledged.
@@ -20,7 +21,10 @@ pub enum SequencerError {
     /// The journal could not make commands durable.
     #[error("the journal failed, so nothing more is acknowledged")]
     Journal(#[source] AppendError),
-    /// A bug: the engine or a thread of the sequencer panicked.
+    /// A bug: the engine panicked over a command. That one and those that waited with it are not acknowledged.
+    #[error("the engine broke, so nothing more is acknowledged")]
+    Poisoned(#[from] Poisoned),
+    /// A bug: a thread of the sequencer panicked.
     #[error("the sequencer panicked; the log says where")]
     Panicked,
 }
@@ -105,12 +109,7 @@ impl Sequencer {
                 "the journal keeps the limits that it began with, not those of the configuration"
             );
         }
-        Self::start_on(
-            Box::new(journal),
-            Clock::wall(),
-            config.commands_per_snapshot,
-            subscribers,
-        )
+        Self::start_on(Box::new(journal), Clock::wall(), config.upkeep, subscribers)
     }
 
     /// Starts on a journal that is open already.
@@ -120,11 +119,12 @@ impl Sequencer {
     pub fn start_on(
         journal: Box<dyn Journal>,
         clock: Clock,
-        commands_per_snapshot: u64,
+        upkeep: Upkeep,
         subscribers: Vec<mpsc::Sender<Applied>>,
     ) -> Result<Started, StartError> {
         let archive = journal.archive();
         let position = journal.position();
+        let space = journal.space();
         let (engine, recovery) = recover(archive.as_ref(), position)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -134,16 +134,9 @@ impl Sequencer {
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let writer = Writer::start(journal).map_err(StartError::Thread)?;
-        let shell = Shell::new(
-            engine,
-            writer,
-            position,
-            Arc::clone(&archive),
-            clock,
-            subscribers,
-            &recovery,
-            commands_per_snapshot,
-        );
+        let replay = Replay::new(Arc::clone(&archive));
+        let upkeep = Upkeeper::new(archive, upkeep, replay.released(), recovery.from_snapshot);
+        let shell = Shell::new(engine, writer, position, clock, subscribers, upkeep);
         let thread = thread::Builder::new()
             .name("sequencer".to_owned())
             .spawn(move || {
@@ -157,14 +150,14 @@ impl Sequencer {
             })
             .map_err(StartError::Thread)?;
         Ok(Started {
-            handle: SequencerHandle { requests },
+            handle: SequencerHandle { requests, space },
             sequencer: Self {
                 stop: Some(stop),
                 ended,
                 thread: Some(thread),
             },
             recovery,
-            replay: Replay::new(archive),
+            replay,
         })
     }
 
@@ -184,7 +177,11 @@ impl Sequencer {
     /// When it failed before or meanwhile.
     pub async fn stop(mut self) -> Result<(), SequencerError> {
         drop(self.stop.take());
-        let result = self.ended().await;
+        // Whoever has waited for the end knows how it came.
+        let result = match self.ended.is_terminated() {
+            true => Ok(()),
+            false => self.ended().await,
+        };
         if let Some(thread) = self.thread.take() {
             // It has reported its end, so this waits for no more than its last instructions; a panic is reported.
             drop(thread.join());

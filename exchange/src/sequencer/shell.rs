@@ -3,18 +3,18 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use domain::Sequence;
 use matcher::{Command, Engine, Event, Stamped};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
+use super::recovery::apply;
 use super::running::{Clock, SequencerError};
+use super::upkeep::Upkeeper;
 use super::writer::Writer;
-use super::{Applied, COMMANDS_PER_BATCH_MAX, Recovery, Request};
-use crate::journal::{Archive, Batch, Position, Snapshot};
+use super::{Applied, COMMANDS_PER_BATCH_MAX, Request};
+use crate::journal::{Batch, Position};
 
 /// An idle shard fires due timers this often at most.
 const TICK_INTERVAL: Duration = Duration::from_millis(10);
@@ -27,17 +27,14 @@ pub(super) struct Shell {
     engine: Engine,
     writer: Writer,
     position: Position,
-    archive: Arc<dyn Archive>,
     clock: Clock,
     subscribers: Vec<mpsc::Sender<Applied>>,
+    upkeep: Upkeeper,
     /// The batch that is being filled, and who waits for what in it.
     batch: Batch,
     pending: Vec<Pending>,
     events: Vec<Event>,
     ticked: Instant,
-    commands_per_snapshot: u64,
-    snapshotted: Sequence,
-    snapshot: Option<JoinHandle<()>>,
 }
 
 struct Pending {
@@ -53,34 +50,25 @@ enum Wake {
 }
 
 impl Shell {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by the start that has just made all of them"
-    )]
     pub(super) fn new(
         engine: Engine,
         writer: Writer,
         position: Position,
-        archive: Arc<dyn Archive>,
         clock: Clock,
         subscribers: Vec<mpsc::Sender<Applied>>,
-        recovery: &Recovery,
-        commands_per_snapshot: u64,
+        upkeep: Upkeeper,
     ) -> Self {
         Self {
             engine,
             writer,
             position,
-            archive,
             clock,
             subscribers,
+            upkeep,
             batch: Batch::default(),
             pending: Vec::new(),
             events: Vec::new(),
             ticked: Instant::now(),
-            commands_per_snapshot,
-            snapshotted: recovery.from_snapshot.unwrap_or_default(),
-            snapshot: None,
         }
     }
 
@@ -116,7 +104,7 @@ impl Shell {
                 Wake::Closed => break,
             }
         }
-        self.finish();
+        self.upkeep.finish(&self.engine, self.position);
         Ok(())
     }
 
@@ -168,7 +156,7 @@ impl Shell {
             .anticipate(self.pending.iter().map(|pending| &pending.stamped));
         for Pending { stamped, reply } in self.pending.drain(..) {
             self.events.clear();
-            self.engine.apply(&stamped, &mut self.events);
+            apply(&mut self.engine, &stamped, &mut self.events)?;
             let outcome = Applied {
                 sequence: stamped.sequence,
                 at: stamped.at,
@@ -187,7 +175,7 @@ impl Shell {
         for (outcome, _) in applied {
             self.publish(&outcome);
         }
-        self.snapshot_if_due();
+        self.upkeep.snapshot_if_due(&self.engine, self.position);
         Ok(())
     }
 
@@ -220,53 +208,5 @@ impl Shell {
         self.ticked = Instant::now();
         self.stamp(Command::Tick, None);
         self.flush()
-    }
-
-    /// Starts a snapshot on a thread of its own, unless one is still being written.
-    fn snapshot_if_due(&mut self) {
-        let commands = self.position.sequence.get() - self.snapshotted.get();
-        let is_busy = self.snapshot.as_ref().is_some_and(|thread| !thread.is_finished());
-        if commands < self.commands_per_snapshot || is_busy {
-            return;
-        }
-        self.snapshotted = self.position.sequence;
-        let engine = self.engine.clone();
-        let archive = Arc::clone(&self.archive);
-        let position = self.position;
-        let thread = thread::Builder::new()
-            .name("snapshot".to_owned())
-            .spawn(move || write_snapshot(archive.as_ref(), &engine, position));
-        match thread {
-            Ok(thread) => self.snapshot = Some(thread),
-            Err(error) => tracing::error!(%error, "could not start a snapshot"),
-        }
-    }
-
-    /// Takes a last snapshot, so that the next start has nothing to replay.
-    fn finish(self) {
-        if let Some(thread) = self.snapshot {
-            // A panic there leaves an unfinished file, which the next start removes.
-            drop(thread.join());
-        }
-        if self.position.sequence > self.snapshotted {
-            write_snapshot(self.archive.as_ref(), &self.engine, self.position);
-        }
-    }
-}
-
-/// A snapshot that cannot be written costs time at the next start, and nothing else.
-fn write_snapshot(archive: &dyn Archive, engine: &Engine, position: Position) {
-    let snapshot = Snapshot {
-        sequence: position.sequence,
-        chain: position.chain,
-        state: engine.snapshot(),
-    };
-    if let Err(error) = archive.write_snapshot(&snapshot) {
-        let error: &dyn std::error::Error = &error;
-        tracing::error!(
-            sequence = position.sequence.get(),
-            error,
-            "could not write a snapshot: the next start replays more"
-        );
     }
 }

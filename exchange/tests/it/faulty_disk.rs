@@ -3,10 +3,11 @@
 //! A crash keeps of each file what was synced, and of every sector written since either the old bytes or the new,
 //! as the seed decides. Names that were not synced are kept or lost the same way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::ThreadId;
 
 use exchange::journal::{FolderLock, Storage, StorageFile};
 
@@ -44,6 +45,9 @@ struct State {
     /// Changes with every crash: files of the machine before can no longer be written.
     boot: u64,
     ignores_syncs: bool,
+    /// Whether no file can grow.
+    is_full: bool,
+    written_by: HashMap<ThreadId, usize>,
 }
 
 /// A disk in memory.
@@ -70,6 +74,22 @@ impl FaultyDisk {
     /// Fails every sync after so many more.
     pub(crate) fn fail_after_syncs(&self, count: u64) {
         self.state().syncs_left = Some(count);
+    }
+
+    /// Lets no file grow from now on.
+    pub(crate) fn fill(&self) {
+        self.state().is_full = true;
+    }
+
+    /// Somebody has made room.
+    pub(crate) fn free(&self) {
+        self.state().is_full = false;
+    }
+
+    /// How many bytes the calling thread has written.
+    pub(crate) fn written_by_me(&self) -> usize {
+        let me = std::thread::current().id();
+        self.state().written_by.get(&me).copied().unwrap_or(0)
     }
 
     /// How often a file was synced.
@@ -279,8 +299,12 @@ impl StorageFile for FaultyFile {
             *left = left.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
         }
         let offset = usize::try_from(offset).unwrap();
-        let content = state.files.get_mut(&self.file).unwrap();
         let end = offset + bytes.len();
+        if state.is_full && end > state.files[&self.file].now.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *state.written_by.entry(std::thread::current().id()).or_default() += bytes.len();
+        let content = state.files.get_mut(&self.file).unwrap();
         content.now.resize(content.now.len().max(end), 0);
         content.now[offset..end].copy_from_slice(bytes);
         content.unsynced.push((offset, bytes.to_vec()));

@@ -9,24 +9,24 @@ use domain::{
 };
 use exchange::journal::{
     AppendError, Batch, Disk, FileJournal, FileJournalOptions, Journal, JournalError, PAYLOAD_BYTES_MAX,
-    SNAPSHOTS_KEPT, Snapshot, TooLarge,
+    Preparation, SNAPSHOTS_KEPT, Snapshot, TooLarge,
 };
 use matcher::{Command, Engine, Fund, Limits, ListInstrument, Stamped};
 
-use crate::faulty_disk::{FaultyDisk, Loss, Random};
+use crate::faulty_disk::{FaultyDisk, Loss};
 
-const FOLDER: &str = "/journal";
-const SMALL: usize = 4_096;
+pub(crate) const FOLDER: &str = "/journal";
+pub(crate) const SMALL: usize = 4_096;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     PathBuf::from(FOLDER)
 }
 
-fn segment(first: u64) -> PathBuf {
+pub(crate) fn segment(first: u64) -> PathBuf {
     Path::new(FOLDER).join(format!("{first:020}.segment"))
 }
 
-fn stamped(sequence: u64) -> Stamped {
+pub(crate) fn stamped(sequence: u64) -> Stamped {
     Stamped {
         sequence: Sequence::new(sequence),
         at: Timestamp::from_micros(sequence * 10),
@@ -38,7 +38,7 @@ fn stamped(sequence: u64) -> Stamped {
     }
 }
 
-fn batch(first: u64, count: u64) -> Batch {
+pub(crate) fn batch(first: u64, count: u64) -> Batch {
     let mut batch = Batch::default();
     for sequence in first..first + count {
         batch.push(&stamped(sequence)).unwrap();
@@ -46,28 +46,29 @@ fn batch(first: u64, count: u64) -> Batch {
     batch
 }
 
-fn options(segment_bytes: usize) -> FileJournalOptions {
+pub(crate) fn options(segment_bytes: usize) -> FileJournalOptions {
     FileJournalOptions {
         segment_bytes,
+        preparation: Preparation::WhenNeeded,
         ..FileJournalOptions::default()
     }
 }
 
-fn open_with(disk: &FaultyDisk, segment_bytes: usize) -> Result<FileJournal, JournalError> {
+pub(crate) fn open_with(disk: &FaultyDisk, segment_bytes: usize) -> Result<FileJournal, JournalError> {
     FileJournal::open(disk.boot(), &folder(), options(segment_bytes))
 }
 
-fn open(disk: &FaultyDisk) -> Result<FileJournal, JournalError> {
+pub(crate) fn open(disk: &FaultyDisk) -> Result<FileJournal, JournalError> {
     open_with(disk, SMALL)
 }
 
-fn append(journal: &mut FileJournal, count: u64) -> Result<(), AppendError> {
+pub(crate) fn append(journal: &mut FileJournal, count: u64) -> Result<(), AppendError> {
     let last = journal.position().sequence;
     journal.append(last, &batch(last.get() + 1, count)).map(drop)
 }
 
 /// How many records the journal reads, each of which must be the one that was written.
-fn read_all(journal: &FileJournal) -> Result<u64, JournalError> {
+pub(crate) fn read_all(journal: &FileJournal) -> Result<u64, JournalError> {
     let mut count = 0;
     for record in journal.archive().read(Sequence::ZERO)? {
         count += 1;
@@ -81,7 +82,7 @@ fn assert_is(found: &Stamped, sequence: u64) {
 }
 
 /// A journal of `batches` batches of three, closed.
-fn written(batches: u64, segment_bytes: usize) -> FaultyDisk {
+pub(crate) fn written(batches: u64, segment_bytes: usize) -> FaultyDisk {
     let disk = FaultyDisk::default();
     let mut journal = open_with(&disk, segment_bytes).unwrap();
     for _ in 0..batches {
@@ -183,31 +184,6 @@ fn a_real_disk_keeps_it_too() {
     assert_eq!(journal.archive().snapshot(Sequence::new(60)).unwrap(), snapshot);
 }
 
-/// Appends, crashes, and says how many of the acknowledged records are still there.
-fn kept_after_crash(disk: &FaultyDisk, acknowledged: u64) -> u64 {
-    let mut journal = open(disk).unwrap();
-    disk.crash(Loss::Everything);
-    drop(journal);
-    journal = open(disk).unwrap();
-    for _ in 0..acknowledged {
-        append(&mut journal, 1).unwrap();
-    }
-    disk.crash(Loss::Everything);
-    drop(journal);
-    let journal = open(disk).unwrap();
-    read_all(&journal).unwrap()
-}
-
-#[test]
-fn what_was_acknowledged_survives_a_crash_because_it_was_synced() {
-    assert_eq!(kept_after_crash(&FaultyDisk::default(), 7), 7);
-    // The proof that the line above needs the sync: the same without it loses what was acknowledged.
-    let careless = FaultyDisk::default();
-    drop(open(&careless).unwrap());
-    careless.ignore_syncs();
-    assert_eq!(kept_after_crash(&careless, 7), 0);
-}
-
 #[test]
 fn a_batch_costs_one_sync() {
     let disk = FaultyDisk::default();
@@ -218,85 +194,27 @@ fn a_batch_costs_one_sync() {
 }
 
 #[test]
-fn whatever_a_crash_leaves_of_unsynced_records_is_cut_off() {
-    for seed in 0..200 {
-        let loss = if seed % 2 == 0 {
-            Loss::Sectors(seed)
-        } else {
-            Loss::Prefix(seed)
-        };
-        let mut random = Random(seed);
-        let disk = FaultyDisk::default();
-        let mut acknowledged = 0;
-        let mut attempted = 0;
-        // Three lives, each of which ends in the middle of an append.
-        for _ in 0..3 {
-            let mut journal = open(&disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-            let found = read_all(&journal).unwrap();
-            assert!(
-                (acknowledged..=attempted).contains(&found),
-                "seed {seed}: {found} records of {acknowledged} acknowledged, {attempted} attempted"
-            );
-            acknowledged = found;
-            disk.fail_after_syncs(u64::try_from(random.below(12)).unwrap());
-            loop {
-                let count = 1 + u64::try_from(random.below(30)).unwrap();
-                attempted = acknowledged + count;
-                if append(&mut journal, count).is_err() {
-                    break;
-                }
-                acknowledged = attempted;
-            }
-            assert!(matches!(append(&mut journal, 1), Err(AppendError::Failed)));
-            disk.crash(loss);
-        }
+fn an_append_writes_its_records_and_never_the_zeros_of_a_segment() {
+    let disk = FaultyDisk::default();
+    let segment_bytes = 64 * 1_024;
+    let ahead = FileJournalOptions {
+        segment_bytes,
+        ..FileJournalOptions::default()
+    };
+    let mut journal = FileJournal::open(disk.boot(), &folder(), ahead).unwrap();
+    let before = disk.written_by_me();
+    for _ in 0..200 {
+        append(&mut journal, 10).unwrap();
     }
-}
-
-#[test]
-fn no_flipped_bit_goes_unnoticed() {
-    let disk = written(4, SMALL);
-    let whole = disk.bytes(&segment(1));
-    let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
-    for at in 0..=end {
-        for flip in [0x01, 0x80] {
-            disk.tamper(&segment(1), |bytes| bytes[at] ^= flip);
-            match open(&disk) {
-                // Between records lies padding, which means nothing.
-                Ok(journal) => {
-                    assert_eq!(read_all(&journal).unwrap(), 12, "byte {at}");
-                    assert!(is_padding(&whole, at), "byte {at} was not noticed");
-                }
-                Err(JournalError::Damaged { .. } | JournalError::Format { .. }) => {}
-                Err(error) => panic!("byte {at}: {error}"),
-            }
-            disk.tamper(&segment(1), |bytes| bytes.clone_from(&whole));
-        }
-    }
-}
-
-/// Whether a byte lies between records, or in what is left of a segment's first sector.
-fn is_padding(bytes: &[u8], at: usize) -> bool {
-    const MARKER: [u8; 4] = [0xA7, 0x0E, 0xD5, 0x3C];
-    let since_marker = (0..=at)
-        .rev()
-        .find(|start| bytes[*start..].starts_with(&MARKER))
-        .map(|start| at - start);
-    bytes[at] == 0 && at >= 512 && since_marker.is_some_and(|distance| (4..12).contains(&distance))
-}
-
-#[test]
-fn zeros_in_place_of_a_durable_record_are_damage_and_not_a_torn_tail() {
-    let disk = written(4, SMALL);
-    disk.tamper(&segment(1), |bytes| bytes[600..1_100].fill(0));
-    let error = open(&disk).unwrap_err();
-    assert!(
-        matches!(&error, JournalError::Damaged { sequence, .. } if *sequence == Sequence::new(1)),
-        "{error}"
-    );
-    let text = error.to_string();
-    assert!(text.contains("record 1 is damaged, at byte 512 of"), "{text}");
-    assert!(text.contains("restore the folder from a copy"), "{text}");
+    let segments = disk.boot().list(&folder()).unwrap();
+    let segments = segments.iter().filter(|name| name.ends_with(".segment")).count();
+    assert!(segments > 3, "{segments}");
+    let written = disk.written_by_me() - before;
+    assert!(written < 2_000 * 160 + segments * 512, "{written} bytes");
+    drop(journal);
+    let left = disk.boot().list(&folder()).unwrap();
+    assert!(!left.iter().any(|name| name.ends_with(".unfinished")), "{left:?}");
+    assert_eq!(read_all(&open(&disk).unwrap()).unwrap(), 2_000);
 }
 
 #[test]
@@ -495,44 +413,75 @@ fn a_damaged_snapshot_is_noticed_at_every_byte() {
 }
 
 #[test]
-fn only_the_newest_snapshots_are_kept() {
-    let disk = written(4, SMALL);
+fn old_snapshots_are_thinned_out_and_never_leave_a_wide_gap() {
+    let disk = written(200, SMALL);
     let journal = open(&disk).unwrap();
+    let kept = || -> Vec<u64> {
+        let snapshots = journal.archive().snapshots().unwrap();
+        snapshots.into_iter().map(Sequence::get).collect()
+    };
     for sequence in 1..=9 {
         journal
             .archive()
             .write_snapshot(&snapshot_at(&journal, sequence))
             .unwrap();
     }
-    let kept: Vec<u64> = journal
-        .archive()
-        .snapshots()
-        .unwrap()
-        .into_iter()
-        .map(Sequence::get)
-        .collect();
-    assert_eq!(kept, [9, 8, 7, 6]);
-    assert_eq!(kept.len(), SNAPSHOTS_KEPT);
+    assert_eq!(kept(), [9, 8, 7, 6, 5, 3, 1]);
+    for newest in 10..=600 {
+        journal
+            .archive()
+            .write_snapshot(&snapshot_at(&journal, newest))
+            .unwrap();
+        let kept = kept();
+        assert_eq!(
+            kept[..SNAPSHOTS_KEPT],
+            [newest, newest - 1, newest - 2, newest - 3]
+        );
+        for pair in kept[SNAPSHOTS_KEPT..].windows(2) {
+            let (near, far) = (newest - pair[0], newest - pair[1]);
+            assert!(far * 2 <= near * 3 || far == near + 1, "at {newest}: {kept:?}");
+        }
+        assert_eq!(kept.last(), Some(&1));
+        assert!(kept.len() < 30, "at {newest}: {kept:?}");
+    }
 }
 
 #[test]
-fn segments_go_only_when_a_snapshot_stands_for_them() {
+fn what_no_reader_needs_goes_once_a_snapshot_stands_for_it() {
     let disk = written(100, SMALL);
-    let mut journal = open(&disk).unwrap();
-    assert_eq!(journal.retain_from(Sequence::new(300)).unwrap(), 0);
-    journal
-        .archive()
-        .write_snapshot(&snapshot_at(&journal, 200))
-        .unwrap();
-    assert_eq!(journal.retain_from(Sequence::new(199)).unwrap(), 0);
-    let removed = journal.retain_from(Sequence::new(250)).unwrap();
+    let journal = open(&disk).unwrap();
+    let archive = journal.archive();
+    assert_eq!(archive.retain_from(Sequence::new(300)).unwrap(), 0);
+    for sequence in [100, 200, 280] {
+        archive.write_snapshot(&snapshot_at(&journal, sequence)).unwrap();
+    }
+    assert_eq!(archive.retain_from(Sequence::new(99)).unwrap(), 0);
+    let removed = archive.retain_from(Sequence::new(250)).unwrap();
     assert!(removed > 2, "{removed}");
+    assert_eq!(
+        archive.snapshots().unwrap(),
+        [Sequence::new(280), Sequence::new(200)]
+    );
     assert!(matches!(
-        journal.archive().read(Sequence::ZERO),
+        archive.read(Sequence::ZERO),
         Err(JournalError::Missing { .. })
     ));
     drop(journal);
     let journal = open(&disk).unwrap();
     let records = journal.archive().read(Sequence::new(200)).unwrap();
     assert_eq!(records.map(Result::unwrap).count(), 100);
+}
+
+#[test]
+fn a_segment_is_as_old_as_the_first_record_after_it() {
+    let disk = written(100, SMALL);
+    let journal = open(&disk).unwrap();
+    let archive = journal.archive();
+    let full_before = |micros| archive.full_before(Timestamp::from_micros(micros)).unwrap().get();
+    assert_eq!(full_before(0), 0);
+    let all = full_before(u64::MAX);
+    assert!((200..300).contains(&all), "{all}");
+    // Records are ten microseconds apart.
+    assert_eq!(full_before((all + 1) * 10), full_before(all * 10));
+    assert_eq!(full_before((all + 1) * 10 + 1), all);
 }

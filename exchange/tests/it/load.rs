@@ -106,6 +106,14 @@ impl Load {
         }
     }
 
+    /// One whose orders are named by the numbers after `first`.
+    pub(crate) fn named_from(seed: u64, first: u64) -> Self {
+        Self {
+            commands: first,
+            ..Self::new(seed)
+        }
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         u64::try_from(self.random.below(usize::try_from(bound).unwrap())).unwrap()
     }

@@ -7,10 +7,12 @@
 )]
 
 mod agent_sessions;
+mod damage;
 mod faulty_disk;
 mod grpc;
 mod http;
 mod journal;
+mod killed;
 mod leasing;
 mod link;
 mod load;

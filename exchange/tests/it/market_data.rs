@@ -8,7 +8,7 @@ use domain::{InstrumentId, Timestamp};
 use exchange::journal::{FileJournal, FileJournalOptions};
 use exchange::market_data::{DepthBook, DepthError, MarketData};
 use exchange::names::Names;
-use exchange::sequencer::{Clock, Sequencer, Started, subscription};
+use exchange::sequencer::{Clock, Sequencer, Started, Upkeep, subscription};
 use futures::{Stream, StreamExt};
 use matcher::{Command, Engine, Event};
 use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
@@ -53,7 +53,7 @@ async fn market(seed: u64) -> Market {
     let disk = FaultyDisk::default();
     let journal = FileJournal::open(disk.boot(), "/journal".as_ref(), FileJournalOptions::default()).unwrap();
     let clock = Clock::new(|| Timestamp::from_micros(1_000_000));
-    let started = Sequencer::start_on(Box::new(journal), clock, 1_000_000, vec![sender]).unwrap();
+    let started = Sequencer::start_on(Box::new(journal), clock, Upkeep::default(), vec![sender]).unwrap();
     let mut load = Load::new(seed);
     // Part of what happens is there before the feed begins.
     for command in opening() {

@@ -5,20 +5,29 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use domain::{AccountId, Credits, Digest, Sequence, Timestamp, TransferId};
-use exchange::journal::{Disk, FileJournal, FileJournalOptions, PAYLOAD_BYTES_MAX, Storage};
-use exchange::sequencer::{
-    Applied, Clock, Sequencer, SequencerClosed, SequencerConfig, SequencerError, StartError, Started,
-    Subscription, replay_events, subscription,
+use exchange::journal::{
+    AppendError, Batch, Disk, FileJournal, FileJournalOptions, Journal, JournalError, PAYLOAD_BYTES_MAX,
+    Storage,
 };
-use matcher::{Command, Engine, Event, Fund};
+use exchange::sequencer::{
+    Applied, Clock, Retention, Sequencer, SequencerClosed, SequencerConfig, SequencerError, StartError,
+    Started, Subscription, Upkeep, replay_events, subscription,
+};
+use matcher::{Command, Engine, Event, Fund, Stamped};
 use tokio::sync::mpsc;
 
 use crate::faulty_disk::{FaultyDisk, Loss};
 use crate::load::{Load, opening};
 
 const FOLDER: &str = "/journal";
+/// Snapshots often enough that a short test takes some.
+const UPKEEP: Upkeep = Upkeep {
+    commands_per_snapshot: 37,
+    retention: Retention::Everything,
+};
 
 /// A clock that a test sets.
 #[derive(Clone, Default)]
@@ -45,7 +54,7 @@ fn start_on(
         ..FileJournalOptions::default()
     };
     let journal = FileJournal::open(storage, &PathBuf::from(FOLDER), options)?;
-    Sequencer::start_on(Box::new(journal), clock, 37, subscribers)
+    Sequencer::start_on(Box::new(journal), clock, UPKEEP, subscribers)
 }
 
 fn start(disk: &FaultyDisk) -> Started {
@@ -409,6 +418,149 @@ async fn a_journal_that_ends_before_its_snapshot_has_lost_records_and_does_not_s
         panic!("{error}");
     };
     assert!(error.to_string().contains("records are lost"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_closes_the_doors_while_there_is_room_for_what_is_under_way() {
+    let disk = FaultyDisk::default();
+    let started = start(&disk);
+    let waits_for = async |has_space: bool| {
+        while started.handle.has_space() != has_space {
+            tokio::task::yield_now().await;
+        }
+    };
+    disk.fill();
+    // The segment that was made ahead serves once more; then there is none.
+    let mut number = 0;
+    while started.handle.has_space() {
+        number += 1;
+        started.handle.apply(fund(number)).await.unwrap();
+    }
+    let hash = state_hash(&started).await;
+    for _ in 0..20 {
+        number += 1;
+        started.handle.apply(fund(number)).await.unwrap();
+    }
+    assert_ne!(state_hash(&started).await, hash);
+    disk.free();
+    waits_for(true).await;
+    for _ in 0..500 {
+        number += 1;
+        started.handle.apply(fund(number)).await.unwrap();
+    }
+    let hash = state_hash(&started).await;
+    disk.crash(Loss::Everything);
+    started.sequencer.stop().await.unwrap();
+    let started = start(&disk);
+    assert_eq!(started.recovery.sequence, Sequence::new(number));
+    assert_eq!(started.recovery.state_hash, hash);
+    started.sequencer.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_full_ends_it_with_nothing_lost_and_a_start_goes_on_when_there_is_room() {
+    let disk = FaultyDisk::default();
+    let mut started = start(&disk);
+    disk.fill();
+    let mut acknowledged = 0;
+    while started.handle.apply(fund(acknowledged)).await.is_ok() {
+        acknowledged += 1;
+    }
+    let error = started.sequencer.ended().await.unwrap_err();
+    let SequencerError::Journal(AppendError::Write { source, .. }) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(**source, JournalError::NoSpace { .. }), "{source}");
+    assert!(source.to_string().contains("free some space"), "{source}");
+    started.sequencer.stop().await.unwrap();
+    // Still full: it comes up with all that it had.
+    let again = start(&disk);
+    assert_eq!(again.recovery.sequence, Sequence::new(acknowledged));
+    again.sequencer.stop().await.unwrap();
+    disk.free();
+    let again = start(&disk);
+    again.handle.apply(fund(acknowledged)).await.unwrap();
+    again.sequencer.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_the_engine_panics_over_stops_the_start_and_is_named() {
+    let disk = FaultyDisk::default();
+    let options = FileJournalOptions::default();
+    let mut journal = FileJournal::open(disk.boot(), Path::new(FOLDER), options).unwrap();
+    let mut batch = Batch::default();
+    // No engine takes a command from before the last one.
+    for (sequence, micros) in [(1, 10), (2, 5)] {
+        let stamped = Stamped {
+            sequence: Sequence::new(sequence),
+            at: Timestamp::from_micros(micros),
+            command: fund(sequence),
+        };
+        batch.push(&stamped).unwrap();
+    }
+    journal.append(Sequence::ZERO, &batch).unwrap();
+    drop(journal);
+    let error = start_on(disk.boot(), Clock::wall(), Vec::new()).unwrap_err();
+    let text = error.to_string();
+    for part in [
+        "the engine panics over record 2, Fund: time never runs backwards",
+        "nothing was changed",
+        "atoll journal inspect --from 2 --count 1",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_past_goes_when_it_is_old_and_released() {
+    let disk = FaultyDisk::default();
+    let clock = TestClock::default();
+    let options = FileJournalOptions {
+        segment_bytes: 16_384,
+        ..FileJournalOptions::default()
+    };
+    let journal = FileJournal::open(disk.boot(), Path::new(FOLDER), options).unwrap();
+    let upkeep = Upkeep {
+        retention: Retention::For(Duration::from_secs(1)),
+        ..UPKEEP
+    };
+    let started = Sequencer::start_on(Box::new(journal), clock.clock(), upkeep, Vec::new()).unwrap();
+    let folder = disk.boot();
+    let holds_first = || {
+        let first = format!("{:020}.segment", 1);
+        folder.list(Path::new(FOLDER)).unwrap().contains(&first)
+    };
+    let apply = async |number: u64| {
+        clock.set(Timestamp::from_micros(number * 1_000));
+        started.handle.apply(fund(number)).await.unwrap();
+    };
+    for number in 1..=2_000 {
+        apply(number).await;
+    }
+    assert!(holds_first(), "old, but nobody has released it");
+    let mut released = Sequence::ZERO;
+    for number in 2_001.. {
+        released = Sequence::new(number - 1_100);
+        started.replay.release(released);
+        apply(number).await;
+        if !holds_first() {
+            break;
+        }
+        assert!(number < 20_000, "the past stays for ever");
+    }
+    started.sequencer.stop().await.unwrap();
+    let again = start_on(disk.boot(), clock.clock(), Vec::new()).unwrap();
+    let end = again.recovery.sequence;
+    let mut seen = 0;
+    again
+        .replay
+        .events(released, end, |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, end.get() - released.get());
+    again.sequencer.stop().await.unwrap();
 }
 
 #[test]

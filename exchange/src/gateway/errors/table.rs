@@ -73,6 +73,8 @@ kinds! {
     TOO_MANY_JOBS: ResourceExhausted, 429, Yes;
     /// The exchange has as many jobs in flight as it may have.
     AT_CAPACITY: Unavailable, 503, Yes;
+    /// The journal's disk is full.
+    STORAGE_FULL: Unavailable, 503, Yes;
     /// The exchange is stopping.
     STOPPING: Unavailable, 503, Yes;
     /// Something of ours broke.

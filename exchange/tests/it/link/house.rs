@@ -18,7 +18,7 @@ use exchange::leasing::{
 };
 use exchange::receipts::ExchangeKey;
 use exchange::registry::Registry;
-use exchange::sequencer::{COMMANDS_PER_SNAPSHOT, Clock, Sequencer, SequencerHandle, subscription};
+use exchange::sequencer::{Clock, Sequencer, SequencerHandle, Upkeep, subscription};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use matcher::{BidLimit, BuyingPower, Command, Fund, IslandView, PlaceBid};
@@ -94,7 +94,7 @@ pub(crate) async fn open() -> House {
     let started = Sequencer::start_on(
         Box::new(journal),
         clock.clone(),
-        COMMANDS_PER_SNAPSHOT,
+        Upkeep::default(),
         vec![subscriber],
     )
     .unwrap();
