@@ -31,7 +31,7 @@ use crate::effect::{
 };
 use crate::limits::{
     HANDSHAKE_WITHIN, HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEATS_MISSED_MAX,
-    LAST_REPORTS_WITHIN, STABLE_AFTER, STOP_WITHIN, UNREPORTED_RECEIPTS_MAX,
+    LAST_REPORTS_WITHIN, MEASURED_AGAIN_AFTER, STABLE_AFTER, STOP_WITHIN, UNREPORTED_RECEIPTS_MAX,
 };
 use crate::status::{AskSummary, ModelStatus, Phase, Status};
 
@@ -92,6 +92,8 @@ struct Session {
     /// Beats of this side since anything was heard. Silence is counted in them and not in time, so that a machine
     /// that was too busy, or asleep, listens before it gives up.
     unanswered: u32,
+    /// Set while no model has a tier: when to begin anew, and so be measured again.
+    again_at: Option<Timestamp>,
 }
 
 /// A drain: first jobs run out, then they are cancelled, then the last reports are waited for.
@@ -171,6 +173,9 @@ impl Agent {
             Link::Open(session) if session.is_silent(now) => {
                 self.abandon("the exchange fell silent", now);
             }
+            Link::Open(session) if session.again_at.is_some_and(|at| at <= now) => {
+                self.abandon("no model was given a tier; this machine is measured again", now);
+            }
             Link::BackingOff { .. }
             | Link::Connecting
             | Link::Opening { .. }
@@ -187,7 +192,10 @@ impl Agent {
         let link = match &self.link {
             Link::BackingOff { until } => Some(*until),
             Link::Opening { by } | Link::Proving { by } => Some(*by),
-            Link::Open(session) => Some(session.next_beat_at),
+            Link::Open(session) => [Some(session.next_beat_at), session.again_at]
+                .into_iter()
+                .flatten()
+                .min(),
             Link::Connecting | Link::Stopped => None,
         };
         let is_open = matches!(self.link, Link::Open(_));
@@ -312,8 +320,14 @@ impl Agent {
                 decode_per_second,
                 reason,
             } => {
-                if !self.asks.assign(&model, tier) {
+                if !self.asks.assign(&model, tier, &reason) {
                     return self.ignore("it assigns a tier for a model that is not offered");
+                }
+                // What still runs, or is being drained, is not given up for a measurement.
+                let is_free = self.runs.busy() == 0 && self.drain.is_none();
+                if let Link::Open(session) = &mut self.link {
+                    let hopeless = is_free && self.asks.are_hopeless();
+                    session.again_at = hopeless.then(|| now.after(MEASURED_AGAIN_AFTER));
                 }
                 self.tell(Notice::TierAssigned {
                     model,
@@ -459,6 +473,9 @@ impl Agent {
             return;
         }
         let cancel_at = now.after(self.settings.drain_within);
+        if let Link::Open(session) = &mut self.link {
+            session.again_at = None;
+        }
         self.drain = Some(Drain {
             cancel_at: Some(cancel_at),
             stop_at: cancel_at.after(STOP_WITHIN),
@@ -572,6 +589,7 @@ impl Session {
             next_beat_at: now.after(heartbeat),
             beats: 0,
             unanswered: 0,
+            again_at: None,
         }
     }
 
@@ -608,6 +626,7 @@ impl From<asks::AskView<'_>> for ModelStatus {
         Self {
             model: view.model.to_owned(),
             tier: view.tier.map(|tier| tier.to_string()),
+            no_tier: view.no_tier.map(str::to_owned),
             ask: view.resting.map(|(order, price, leaves)| AskSummary {
                 order: order.to_string(),
                 price: price.to_string(),

@@ -18,6 +18,9 @@ pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(3);
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// The slowest heartbeat that is obeyed.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
+/// How long an Island that was given no tier waits until it lets itself be measured again: what kept the machine busy
+/// may be over.
+pub const MEASURED_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long an ask or its cancellation may go unanswered before it is sent again.
 pub const ASK_ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The first pause after a refused ask; it doubles.

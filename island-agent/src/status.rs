@@ -1,9 +1,9 @@
 //! What an Island is doing, for whoever waits for it: `atoll`, a test, or a person.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The Island at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// What it is doing.
     pub phase: Phase,
@@ -24,18 +24,20 @@ pub struct Status {
 }
 
 /// One model of an Island.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelStatus {
     /// Its id.
     pub model: String,
     /// The tier that the exchange assigned, while there is one.
     pub tier: Option<String>,
+    /// Why there is none, if the exchange has said so: what was measured, and what the slowest tier asks for.
+    pub no_tier: Option<String>,
     /// The ask that rests in the book, if one does.
     pub ask: Option<AskSummary>,
 }
 
 /// An ask in the book.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskSummary {
     /// The order.
     pub order: String,
@@ -46,7 +48,7 @@ pub struct AskSummary {
 }
 
 /// What an Island is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Fetching, loading and measuring its models.

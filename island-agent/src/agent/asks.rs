@@ -34,6 +34,7 @@ pub(super) struct Circumstances {
 pub(super) struct AskView<'a> {
     pub(super) model: &'a str,
     pub(super) tier: Option<Tier>,
+    pub(super) no_tier: Option<&'a str>,
     pub(super) resting: Option<(OrderId, Price, u32)>,
 }
 
@@ -49,6 +50,8 @@ pub(super) struct Asks {
 struct Quote {
     model: String,
     tier: Option<Tier>,
+    /// Why there is no tier, once the exchange has said so.
+    no_tier: Option<String>,
     state: State,
     retry: Backoff,
 }
@@ -99,6 +102,7 @@ impl Asks {
         let quotes = models.zip(seed..).map(|(model, seed)| Quote {
             model,
             tier: None,
+            no_tier: None,
             state: State::Absent {
                 not_before: Timestamp::ZERO,
             },
@@ -115,6 +119,7 @@ impl Asks {
     pub(super) fn forget(&mut self) {
         for quote in &mut self.quotes {
             quote.tier = None;
+            quote.no_tier = None;
             quote.state = State::Absent {
                 not_before: Timestamp::ZERO,
             };
@@ -122,13 +127,19 @@ impl Asks {
         }
     }
 
-    /// Notes a model's tier; false if the model is not one of this Island's.
-    pub(super) fn assign(&mut self, model: &str, tier: Option<Tier>) -> bool {
+    /// Notes a model's tier, or why it has none; false if the model is not one of this Island's.
+    pub(super) fn assign(&mut self, model: &str, tier: Option<Tier>, reason: &str) -> bool {
         let Some(quote) = self.quotes.iter_mut().find(|quote| quote.model == model) else {
             return false;
         };
         quote.tier = tier;
+        quote.no_tier = tier.is_none().then(|| reason.to_owned());
         true
+    }
+
+    /// Whether the exchange has measured every model and found none that may be quoted.
+    pub(super) fn are_hopeless(&self) -> bool {
+        self.quotes.iter().all(|quote| quote.no_tier.is_some())
     }
 
     /// Takes a report. An ask in the book that this session does not want there is cancelled.
@@ -179,6 +190,7 @@ impl Asks {
         self.quotes.iter().map(|quote| AskView {
             model: &quote.model,
             tier: quote.tier,
+            no_tier: quote.no_tier.as_deref(),
             resting: match &quote.state {
                 State::Resting { ask, order, leaves } => Some((*order, ask.price, *leaves)),
                 State::Absent { .. } | State::Posted { .. } | State::Cancelling { .. } => None,

@@ -214,3 +214,38 @@ fn only_the_owner_can_mend_a_wrong_key_until_it_was_once_right() {
     check(script.take(refused()), expect![""]);
     assert_eq!(script.agent.status().phase, Phase::BackingOff);
 }
+
+#[test]
+fn an_agent_that_was_given_no_tier_says_why_and_is_measured_again() {
+    let mut script = Script::new(settings(1));
+    script.open(9);
+    let slow = || Incoming::TierAssigned {
+        model: "m".to_owned(),
+        tier: None,
+        decode_per_second: 1.0,
+        reason: "too slow".to_owned(),
+    };
+    script.hear(slow());
+    assert_eq!(
+        script.agent.status().models[0].no_tier.as_deref(),
+        Some("too slow")
+    );
+    let mut effects = Vec::new();
+    while effects.is_empty() {
+        script.now = script.agent.poll_timeout().unwrap();
+        script.hear(Incoming::Heartbeat {
+            nonce: 1,
+            kind: Beat::Echo,
+        });
+        effects = script.wake();
+    }
+    check(effects, expect!["close"]);
+    script.open(10);
+    assert_eq!(script.agent.status().models[0].no_tier, None);
+    // A drain that waits for nothing is over before that.
+    script.hear(slow());
+    check(
+        script.take(Input::DrainRequested),
+        expect!["drain; close in order; stop"],
+    );
+}
