@@ -1,6 +1,6 @@
 //! A client's end of the wire: where the exchange is, whose key speaks, and what its errors mean to a person.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -21,11 +21,14 @@ use crate::state::{self, State};
 /// How long a connection may take: longer means that nobody is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What these options are under in a command's help.
+const HEADING: &str = "Which exchange";
+
 /// Where the exchange is and whose key speaks.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Connection {
     /// The exchange's address; that of the `atoll up` on this machine unless given.
-    #[arg(long, env = "ATOLL_EXCHANGE", value_name = "URL", global = true)]
+    #[arg(long, env = "ATOLL_EXCHANGE", value_name = "URL", help_heading = HEADING)]
     exchange: Option<String>,
     /// The API key; that of the `atoll up` on this machine unless given.
     #[arg(
@@ -33,12 +36,12 @@ pub(crate) struct Connection {
         env = "ATOLL_API_KEY",
         value_name = "KEY",
         hide_env_values = true,
-        global = true
+        help_heading = HEADING
     )]
     api_key: Option<Secret>,
     /// The state folder of the `atoll up` whose address and key are the defaults.
-    #[arg(long, env = "ATOLL_DATA", value_name = "DIR", global = true)]
-    data: Option<std::path::PathBuf>,
+    #[arg(long, env = "ATOLL_DATA", value_name = "DIR", help_heading = HEADING)]
+    data: Option<PathBuf>,
 }
 
 /// The exchange's own service, with the key on every call.
@@ -158,11 +161,6 @@ impl Connection {
             Bearer::new(key)?,
         ))
     }
-
-    /// The state folder that was named.
-    pub(crate) fn data(&self) -> Option<&Path> {
-        self.data.as_deref()
-    }
 }
 
 /// Connects to a server of ours.
@@ -180,8 +178,36 @@ pub(crate) async fn connect(url: &str) -> Result<Channel> {
 
 /// What a refused call means, with its stable code.
 pub(crate) fn explain(status: &Status) -> anyhow::Error {
+    explain_as(status, &[])
+}
+
+/// The same, with the wire's names of fields replaced by what a person wrote: pairs of the one and the other.
+pub(crate) fn explain_as(status: &Status, words: &[(&str, &str)]) -> anyhow::Error {
+    let mut message = status.message().to_owned();
+    for (field, word) in words {
+        message = message.replace(field, word);
+    }
     match service::errors::reason_of(status) {
-        Some(code) => anyhow!("{} [{code}]", status.message()),
-        None => anyhow!("{} [{:?}]", status.message(), status.code()),
+        Some(code) => anyhow!("{message} [{code}]"),
+        None => anyhow!("{message} [{:?}]", status.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_wire_is_called_what_a_person_wrote() {
+        let status = service::errors::bad_field("atoll.exchange", "terms.max_rtt_ms", "is too far");
+        let words = [("terms.max_rtt_ms", "--max-rtt-ms"), ("terms", "the terms")];
+        assert_eq!(
+            explain_as(&status, &words).to_string(),
+            "--max-rtt-ms: is too far [INVALID_ARGUMENT]"
+        );
+        assert_eq!(
+            explain(&Status::unavailable("nobody is there")).to_string(),
+            "nobody is there [Unavailable]"
+        );
     }
 }

@@ -1,34 +1,31 @@
 //! `atoll island`: this machine as an Island.
 
-use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+use island_agent::command::{self, how_to_run};
 use island_agent::config::RunArgs;
-use service::shutdown::Shutdown;
 
 /// What to do as an Island.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Island {
-    /// Run the agent until Ctrl-C: it measures, prices, quotes, runs jobs and earns by itself.
-    Run(Box<Run>),
+    /// Measure this machine, price it, quote, run the jobs that trade and earn, until Ctrl-C.
+    #[command(after_help = how_to_run("atoll island"))]
+    Run(Box<RunArgs>),
+    /// Add up what an Island earned, from its data folder.
+    Earnings {
+        /// The Island's data folder; the one that `run` takes unless told otherwise.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
 }
 
-/// How to run the agent.
-#[derive(Args, Debug)]
-pub(crate) struct Run {
-    #[command(flatten)]
-    agent: RunArgs,
-    /// The process that must not be outlived.
-    #[arg(long, value_name = "PID", hide = true)]
-    parent: Option<u32>,
-}
-
-/// Does it.
-pub(crate) async fn run(island: Island) -> Result<()> {
-    let Island::Run(run) = island;
+/// Does it. To be called before any runtime exists.
+pub(crate) fn run(island: Island) -> Result<()> {
     service::logs::init("info");
-    if let Some(parent) = run.parent {
-        service::process::die_with_parent(parent).context("could not be bound to the life of `atoll up`")?;
+    match island {
+        Island::Run(arguments) => command::run(*arguments),
+        Island::Earnings { data } => command::earnings(data.as_deref()),
     }
-    let config = run.agent.load()?;
-    island_agent::run(config, Shutdown::on_signals()).await
 }

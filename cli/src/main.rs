@@ -15,8 +15,8 @@ mod up;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
 use client::Connection;
 
 /// A compute exchange: people's machines sell AI inference, developers buy it, an order book sets the price.
@@ -26,8 +26,6 @@ use client::Connection;
 #[derive(Debug, Parser)]
 #[command(name = "atoll", version)]
 struct Arguments {
-    #[command(flatten)]
-    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,39 +35,60 @@ enum Command {
     /// Start billing, an exchange and three Islands on this machine.
     Up(up::Up),
     /// Buy one answer.
-    Bid(bid::Bid),
+    Bid(Client<bid::Bid>),
     /// Show the books of a model.
-    Depth(depth::Depth),
+    Depth(Client<depth::Depth>),
     /// Say why an order does not trade.
-    #[command(subcommand)]
-    Explain(explain::Explain),
-    /// Show your jobs.
-    Jobs,
+    Explain(Asking<explain::Explain>),
+    /// Show your jobs: who did them, and what they cost.
+    Jobs(Connection),
     /// Show your live orders.
-    Orders,
-    /// Show what you have.
-    Balance,
+    Orders(Connection),
+    /// Show what you have, and where it is.
+    Balance(Connection),
     /// Show the models on the market.
-    Models,
+    Models(Connection),
     /// Sell this machine's inference.
     #[command(subcommand)]
     Island(island::Island),
     /// Halt, resume and bound the trading of a model.
+    Operator(Asking<operator::Operator>),
+}
+
+/// A command that asks a running exchange.
+#[derive(Args, Debug)]
+struct Client<T: Args> {
+    #[command(flatten)]
+    ask: T,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A group of commands that ask a running exchange.
+#[derive(Args, Debug)]
+struct Asking<T: Subcommand> {
     #[command(subcommand)]
-    Operator(operator::Operator),
+    ask: T,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
     service::tls::install_provider();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: could not start: {error}");
-            return ExitCode::FAILURE;
-        }
+    let outcome = match Arguments::parse().command {
+        // It may start this program again, which no runtime survives.
+        Command::Island(island) => island::run(island),
+        Command::Up(up) => in_runtime(up::run(up)),
+        Command::Bid(Client { ask, connection }) => in_runtime(bid::run(&connection, ask)),
+        Command::Depth(Client { ask, connection }) => in_runtime(depth::run(&connection, ask)),
+        Command::Explain(Asking { ask, connection }) => in_runtime(explain::run(&connection, ask)),
+        Command::Operator(Asking { ask, connection }) => in_runtime(operator::run(&connection, ask)),
+        Command::Jobs(connection) => in_runtime(account::jobs(&connection)),
+        Command::Orders(connection) => in_runtime(account::orders(&connection)),
+        Command::Balance(connection) => in_runtime(account::balance(&connection)),
+        Command::Models(connection) => in_runtime(account::models(&connection)),
     };
-    match runtime.block_on(run(arguments)) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -78,18 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<()> {
-    let connection = &arguments.connection;
-    match arguments.command {
-        Command::Up(up) => up::run(up, connection).await,
-        Command::Bid(bid) => bid::run(connection, bid).await,
-        Command::Depth(depth) => depth::run(connection, depth).await,
-        Command::Explain(subject) => explain::run(connection, subject).await,
-        Command::Jobs => account::jobs(connection).await,
-        Command::Orders => account::orders(connection).await,
-        Command::Balance => account::balance(connection).await,
-        Command::Models => account::models(connection).await,
-        Command::Island(island) => island::run(island).await,
-        Command::Operator(operator) => operator::run(connection, operator).await,
-    }
+fn in_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("could not start the runtime")?;
+    runtime.block_on(work)
 }

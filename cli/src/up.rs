@@ -35,6 +35,10 @@ pub(crate) struct Up {
     /// Where HTTP and gRPC are served; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Where accounts, books and Islands are kept: a second `up` on it goes on where the first stopped
+    /// [default: ~/.local/state/atoll].
+    #[arg(long, env = "ATOLL_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Print one line of JSON when all of it is ready, and nothing else.
     #[arg(long)]
     json: bool,
@@ -74,10 +78,10 @@ struct Report<'a> {
 }
 
 /// Starts it, waits for Ctrl-C, drains.
-pub(crate) async fn run(up: Up, connection: &Connection) -> Result<()> {
+pub(crate) async fn run(up: Up) -> Result<()> {
     service::logs::init("info");
     let shutdown = Shutdown::on_signals();
-    if up.check && connection.data().is_none() {
+    if up.check && up.data.is_none() {
         let folder = tempfile::Builder::new().prefix("atoll-check-").tempdir();
         let folder = folder.context("could not make a folder for the check")?;
         let up = Up {
@@ -86,9 +90,7 @@ pub(crate) async fn run(up: Up, connection: &Connection) -> Result<()> {
         };
         return run_in(folder.path(), &up, &shutdown).await;
     }
-    let folder = connection
-        .data()
-        .map_or_else(state::default_folder, Path::to_owned);
+    let folder = up.data.clone().unwrap_or_else(state::default_folder);
     run_in(&folder, &up, &shutdown).await
 }
 
@@ -188,11 +190,14 @@ impl Started<'_> {
         shutdown: &Shutdown,
     ) -> Result<()> {
         let mut operator = Connection::exchange_at(self.url, &self.state.operator_token).await?;
+        if !self.up.json {
+            self.welcome();
+        }
         let ready = tokio::select! {
-            ready = islands.ready(&mut operator) => ready?,
+            ready = islands.ready() => ready?,
             () = shutdown.triggered() => return Ok(()),
         };
-        announce(self.up, self.folder, self.state, self.url, &ready)?;
+        announce(self.up, self.state, self.url, &ready)?;
         if self.up.first_job || self.up.check {
             let model = self.up.models.first().context("no model was named")?;
             let job = first_job::run(model, self.state, self.url, &mut operator, books);
@@ -211,9 +216,26 @@ impl Started<'_> {
         shutdown.triggered().await;
         Ok(())
     }
+
+    /// What a person can use before the Islands quote.
+    fn welcome(&self) {
+        println!(
+            "\nAtoll starts at {} (gRPC and HTTP), state in {}",
+            self.url,
+            self.folder.display()
+        );
+        println!(
+            "API key {} of {} (virtual credits, no cash value)",
+            self.state.consumer.api_key.expose(),
+            self.state.consumer.account
+        );
+        println!(
+            "Three Islands load the model and are measured, one after the other; the first time takes longest."
+        );
+    }
 }
 
-fn announce(up: &Up, folder: &Path, state: &State, url: &str, islands: &[Ready]) -> Result<()> {
+fn announce(up: &Up, state: &State, url: &str, islands: &[Ready]) -> Result<()> {
     let api_key = state.consumer.api_key.expose();
     if up.json {
         let report = Report {
@@ -230,14 +252,7 @@ fn announce(up: &Up, folder: &Path, state: &State, url: &str, islands: &[Ready])
         );
         return Ok(());
     }
-    println!(
-        "\nAtoll is up at {url} (gRPC and HTTP), state in {}",
-        folder.display()
-    );
-    println!(
-        "API key {api_key} of {} (virtual credits, no cash value)",
-        state.consumer.account
-    );
+    println!("\nAtoll is up at {url}: {} Islands quote", islands.len());
     for island in islands {
         println!(
             "  {} {} {} at {} per 1,000 units, process {}",

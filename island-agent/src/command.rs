@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use service::shutdown::Shutdown;
 use tokio::sync::watch;
 
-use crate::config::{Config, RunArgs, RunnerChoice};
+use crate::config::{Config, RunArgs, RunnerChoice, default_data};
 use crate::runner::candle;
 use crate::status::Status;
 use crate::{earnings, start};
@@ -42,12 +42,33 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Prints what the earnings log of a data folder adds up to.
+/// What stands below the options of `run`, whatever the program that offers it is called.
+#[must_use]
+pub fn how_to_run(program: &str) -> String {
+    format!(
+        "\
+Example:
+  ATOLL_API_KEY=atoll_sk_... {program} run --exchange http://127.0.0.1:8080 \\
+      --region eu-west --model smollm2-135m-instruct-q4_1 --price 0.02 --data ./island
+
+It fetches the model if it is missing, measures this machine, and opens a session. The exchange
+measures too, with a short unpaid job, and assigns a tier; then an ask rests in the book and jobs
+come. A machine that is too busy to earn a tier is measured again every half minute.
+
+Ctrl-C stops taking jobs, finishes what runs and exits; a second Ctrl-C exits at once.
+What was earned is appended to earnings.jsonl in the data folder; `{program} earnings` adds it up."
+    )
+}
+
+/// Prints what the earnings log of a data folder adds up to; without one, of the folder that `run` takes unless told
+/// otherwise.
 ///
 /// # Errors
 /// When the log cannot be read or the output not written.
-pub fn earnings(data: &Path) -> anyhow::Result<()> {
-    let summary = earnings::summarise(data).context("could not read the earnings log")?;
+pub fn earnings(data: Option<&Path>) -> anyhow::Result<()> {
+    let data = data.map(Path::to_owned).or_else(default_data);
+    let data = data.context("no data folder is known here: name one with --data DIR")?;
+    let summary = earnings::summarise(&data).context("could not read the earnings log")?;
     let mut out = std::io::stdout().lock();
     for (model, earned) in &summary.models {
         writeln!(

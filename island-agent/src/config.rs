@@ -12,7 +12,7 @@ use domain::Tier;
 use service::secret::Secret;
 
 pub use args::RunArgs;
-pub use file::{File, PricingFile, ReconnectFile, ScriptedFile};
+pub use file::{File, PricingFile, ReconnectFile, ScriptedFile, default_data};
 
 use crate::agent::BackoffRule;
 use crate::pricing::PricingRule;

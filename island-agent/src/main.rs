@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use island_agent::command::{self, how_to_run};
 use island_agent::config::RunArgs;
 
 /// The Island's program: sells this machine's inference on an Atoll exchange, for virtual credits.
@@ -17,20 +18,21 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Sells this machine's inference until Ctrl-C.
+    #[command(after_help = how_to_run("island-agent"))]
     Run(Box<RunArgs>),
     /// Adds up what an Island earned, from its data folder.
     Earnings {
-        /// The Island's data folder.
+        /// The Island's data folder; the one that `run` takes unless told otherwise.
         #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        data: Option<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
     service::logs::init("info");
     let outcome = match Arguments::parse().command {
-        Command::Run(args) => island_agent::command::run(*args),
-        Command::Earnings { data } => island_agent::command::earnings(&data),
+        Command::Run(args) => command::run(*args),
+        Command::Earnings { data } => command::earnings(data.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use domain::Tier;
-use proto::exchange::v1::{GetStatusRequest, Island as LiveIsland};
+use island_agent::status::{ModelStatus, Phase, Status};
 use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use service::secret::Secret;
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child as Process, ChildStdout};
+use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::client::{Exchange, explain};
-use crate::show;
 
 /// Ids that a scripted Island draws from: those of the model that is there unless others are named.
 const SCRIPTED_VOCABULARY: u32 = 49_152;
@@ -26,7 +25,7 @@ const SCRIPTED_VOCABULARY: u32 = 49_152;
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often a person is told who is waited for.
 const TELL_INTERVAL: Duration = Duration::from_secs(15);
-/// How often the exchange is asked whether they do.
+/// How often they are asked whether they do.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long an Island may take to finish what runs when all stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,7 +115,16 @@ pub(crate) struct ScriptedPace {
 /// The Islands that were started.
 #[derive(Debug)]
 pub(crate) struct Islands {
-    children: Vec<(&'static Plan, Child)>,
+    children: Vec<Child>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Child {
+    plan: &'static Plan,
+    process: Process,
+    /// What it last said of itself; `None` before its first word.
+    status: watch::Receiver<Option<Status>>,
 }
 
 /// An Island that quotes, as the line of JSON says it.
@@ -147,19 +155,27 @@ impl Islands {
             command
                 .args(["island", "run", "--config"])
                 .arg(&config)
-                .args(["--parent", &std::process::id().to_string()])
+                .args(["--json", "--die-with-parent", &std::process::id().to_string()])
                 .env("ATOLL_API_KEY", common.api_key.expose())
                 .env("CANDLE_NUM_THREADS", common.threads.to_string())
                 .env("RAYON_NUM_THREADS", common.threads.to_string())
                 .stdin(Stdio::null())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .process_group(0);
             let mut command = tokio::process::Command::from(command);
-            let child = command
+            let mut process = command
                 .kill_on_drop(true)
                 .spawn()
                 .context("could not start an Island")?;
-            children.push((plan, child));
+            let stdout = process
+                .stdout
+                .take()
+                .context("an Island has no standard output")?;
+            children.push(Child {
+                plan,
+                process,
+                status: follow(stdout),
+            });
         }
         Ok(Self { children })
     }
@@ -168,25 +184,25 @@ impl Islands {
     ///
     /// # Errors
     /// When one ends, or they take too long.
-    pub(crate) async fn ready(&mut self, exchange: &mut Exchange) -> Result<Vec<Ready>> {
+    pub(crate) async fn ready(&mut self) -> Result<Vec<Ready>> {
         let deadline = Instant::now()
             .checked_add(READY_TIMEOUT)
             .context("the clock is at its end")?;
         let (mut seen, mut told) = (0, Instant::now());
         loop {
-            for (plan, child) in &mut self.children {
-                if let Some(status) = child.try_wait().context("could not ask after an Island")? {
+            for child in &mut self.children {
+                if let Some(status) = child
+                    .process
+                    .try_wait()
+                    .context("could not ask after an Island")?
+                {
                     bail!(
                         "the Island `{}` ended ({status}) before it quoted; its log is above",
-                        plan.name
+                        child.plan.name
                     );
                 }
             }
-            let status = exchange
-                .get_status(GetStatusRequest {})
-                .await
-                .map_err(|status| explain(&status))?;
-            let quoting = self.quoting(&status.into_inner().islands);
+            let quoting: Vec<Ready> = self.children.iter().filter_map(Child::ready).collect();
             if quoting.len() > seen {
                 seen = quoting.len();
                 tracing::info!(quoting = seen, of = self.children.len(), "Islands quote");
@@ -194,52 +210,37 @@ impl Islands {
             if quoting.len() == self.children.len() {
                 return Ok(quoting);
             }
+            let waiting = || {
+                let names = self.children.iter().filter_map(Child::why_not);
+                names.collect::<Vec<_>>().join("; ")
+            };
             if Instant::now() > deadline {
                 bail!(
-                    "only {seen} of {} Islands quote after {} s; their logs are above. One that was given no tier was \
-                     measured too slow: try again when the machine is less busy",
+                    "only {seen} of {} Islands quote after {} s: {}. A tier is a promise of speed, so a machine that is \
+                     busy with other work may get none: close other programs and start again, or name more threads \
+                     with --threads",
                     self.children.len(),
-                    READY_TIMEOUT.as_secs()
+                    READY_TIMEOUT.as_secs(),
+                    waiting()
                 );
             }
             if told.elapsed() > TELL_INTERVAL {
                 told = Instant::now();
-                tracing::info!(
-                    quoting = seen,
-                    of = self.children.len(),
-                    "waiting for the Islands to be measured and quote"
-                );
+                tracing::info!(quoting = seen, of = self.children.len(), waiting = %waiting(), "waiting for Islands");
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The Islands that quote. Each plan has a region of its own, which tells them apart.
-    fn quoting(&self, live: &[LiveIsland]) -> Vec<Ready> {
-        let ready = |(plan, child): &(&'static Plan, Child)| {
-            let quotes = |island: &&LiveIsland| island.region == plan.region && !island.quotes.is_empty();
-            let island = live.iter().find(quotes)?;
-            let quote = island.quotes.first()?;
-            Some(Ready {
-                id: island.island_id.clone(),
-                region: island.region.clone(),
-                tier: show::tier(quote.cell.as_ref().map_or(0, |cell| cell.tier)).to_owned(),
-                price: show::price(quote.price),
-                pid: child.id()?,
-            })
-        };
-        self.children.iter().filter_map(ready).collect()
-    }
-
     /// Tells them to finish what runs, and waits; kills what does not end in time.
     pub(crate) async fn stop(mut self) {
-        for (_, child) in &self.children {
-            signal(child, Signal::TERM);
+        for child in &self.children {
+            signal(&child.process, Signal::TERM);
         }
-        for (plan, child) in &mut self.children {
-            if tokio::time::timeout(DRAIN_TIMEOUT, child.wait()).await.is_err() {
+        for Child { plan, process, .. } in &mut self.children {
+            if tokio::time::timeout(DRAIN_TIMEOUT, process.wait()).await.is_err() {
                 tracing::warn!(island = plan.name, "did not finish in time and is killed");
-                if let Err(error) = child.kill().await {
+                if let Err(error) = process.kill().await {
                     tracing::warn!(island = plan.name, %error, "could not be killed");
                 }
             }
@@ -247,8 +248,59 @@ impl Islands {
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
-    let pid = child
+impl Child {
+    /// What the line of JSON says of it, once it quotes.
+    fn ready(&self) -> Option<Ready> {
+        let status = self.status.borrow();
+        let status = status.as_ref().filter(|status| status.phase == Phase::Quoting)?;
+        let quoted = |model: &ModelStatus| Some((model.tier.clone()?, model.ask.clone()?));
+        let (tier, ask) = status.models.iter().find_map(quoted)?;
+        Some(Ready {
+            id: status.island.clone()?,
+            region: status.region.clone(),
+            tier,
+            price: ask.price,
+            pid: self.process.id()?,
+        })
+    }
+
+    /// What it does instead of quoting.
+    fn why_not(&self) -> Option<String> {
+        if self.ready().is_some() {
+            return None;
+        }
+        let status = self.status.borrow();
+        let refusal = status
+            .as_ref()
+            .and_then(|status| status.models.iter().find_map(|model| model.no_tier.as_deref()));
+        let doing = match (refusal, status.as_ref().map(|status| status.phase)) {
+            (Some(reason), _) => return Some(format!("{} has no tier ({reason})", self.plan.name)),
+            (None, None | Some(Phase::Preparing)) => "loads and measures its model",
+            (None, Some(Phase::Connecting | Phase::Handshaking | Phase::BackingOff)) => "connects",
+            (None, Some(Phase::Welcomed | Phase::Quoting)) => "is measured by the exchange",
+            (None, Some(Phase::Draining | Phase::Stopped)) => "stops",
+        };
+        Some(format!("{} {doing}", self.plan.name))
+    }
+}
+
+/// Reads what an Island says of itself, to the end of its life: a full pipe would hold it up.
+fn follow(stdout: ChildStdout) -> watch::Receiver<Option<Status>> {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(status) => drop(sender.send_replace(Some(status))),
+                Err(error) => tracing::debug!(%error, "an Island said something else than its state"),
+            }
+        }
+    });
+    receiver
+}
+
+fn signal(process: &Process, signal: Signal) {
+    let pid = process
         .id()
         .and_then(|pid| i32::try_from(pid).ok())
         .and_then(Pid::from_raw);

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop there and say why"
 )]
 
+mod alone;
 mod answers;
 mod check;
 mod crash;

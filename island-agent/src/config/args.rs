@@ -13,13 +13,6 @@ use super::{Config, File};
 /// Everything can stand in a TOML file (`--config`); a flag wins over the file. What is needed at least: a region,
 /// a model, a price, and the API key of the account that earns.
 #[derive(Clone, Debug, Default, Args)]
-#[command(after_help = "\
-Example:
-  ATOLL_API_KEY=... island-agent run --exchange http://127.0.0.1:8080 --region eu-west \\
-      --model smollm2-135m-instruct-q4_1 --price 0.02 --data ./island
-
-Ctrl-C stops taking jobs, finishes what runs and exits; a second Ctrl-C exits at once.
-What was earned is appended to earnings.jsonl in the data folder; `island-agent earnings` adds it up.")]
 pub struct RunArgs {
     /// The configuration file, in TOML.
     #[arg(long, value_name = "FILE")]
@@ -46,7 +39,7 @@ pub struct RunArgs {
     #[arg(long = "model", value_name = "ID")]
     pub models: Vec<String>,
     /// Credits per 1,000 work units, such as 0.02.
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
     pub price: Option<String>,
     /// Jobs to run at once [default: 1]
     #[arg(long, value_name = "COUNT")]

@@ -407,7 +407,9 @@ fn read_key(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("could not read {}: {error}", path.display()))
 }
 
-fn default_data() -> Option<PathBuf> {
+/// Where an Island keeps its key and earnings unless told otherwise; `None` for a user without a home.
+#[must_use]
+pub fn default_data() -> Option<PathBuf> {
     let folder = |variable| {
         env::var_os(variable)
             .filter(|path| !path.is_empty())

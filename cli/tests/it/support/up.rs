@@ -131,8 +131,8 @@ impl Atoll {
     /// A client command against it, with its key.
     pub(crate) fn client(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
-        command.args(["--data".as_ref(), self.folder.path().as_os_str()]);
-        command.args(arguments).output().unwrap()
+        command.args(arguments).arg("--data").arg(self.folder.path());
+        command.output().unwrap()
     }
 
     /// Asks for the end as Ctrl-C does; returns how it ended and what else it had printed.
