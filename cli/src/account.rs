@@ -22,16 +22,34 @@ pub(crate) async fn balance(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Balances as a table.
+/// The whole in a line, then its parts and what each is for.
 pub(crate) fn render_balance(balance: &GetBalanceResponse) -> String {
-    let row = |name: &str, nano: i64| vec![name.to_owned(), show::credits(nano)];
+    let parts = [
+        balance.available_nano,
+        balance.reserved_nano,
+        balance.pending_nano,
+    ];
+    let whole = parts.into_iter().fold(0_i64, i64::saturating_add);
+    let held = format!(
+        "with the exchange, so that bids need not wait for billing: {} free, {} bound to bids and running jobs",
+        show::credits(balance.buying_power_nano),
+        show::credits(balance.bound_nano)
+    );
+    let row = |name: &str, nano: i64, what: &str| vec![name.to_owned(), show::credits(nano), what.to_owned()];
     let table = show::table(&[
-        row("available", balance.available_nano),
-        row("buying power", balance.buying_power_nano),
-        row("bound to jobs", balance.bound_nano),
-        row("earned, pending", balance.pending_nano),
+        row("available", balance.available_nano, "free"),
+        row("reserved", balance.reserved_nano, &held),
+        row(
+            "pending",
+            balance.pending_nano,
+            "earned by Islands, available once audits have had their time: a day unless billing is told otherwise",
+        ),
     ]);
-    format!("{} (virtual credits, no cash value)\n{table}", balance.account_id)
+    format!(
+        "{} has {} credits (virtual, no cash value)\n{table}",
+        balance.account_id,
+        show::credits(whole)
+    )
 }
 
 /// Shows the jobs.
@@ -44,7 +62,7 @@ pub(crate) async fn jobs(connection: &Connection) -> Result<()> {
     let jobs = answer.map_err(|status| explain(&status))?.into_inner().jobs;
     let mut rows = vec![
         [
-            "job", "model", "state", "island", "where", "price", "units", "charge",
+            "job", "model", "state", "island", "where", "price", "units", "charge", "fee",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -70,7 +88,8 @@ fn job_row(job: &Job) -> Vec<String> {
             show::price(job.price)
         },
         job.usage.as_ref().map_or(0, |usage| usage.units).to_string(),
-        show::credits(bill.map_or(0, |bill| bill.charge_nano.saturating_add(bill.fee_nano))),
+        show::credits(bill.map_or(0, |bill| bill.charge_nano)),
+        show::credits(bill.map_or(0, |bill| bill.fee_nano)),
     ]
 }
 
@@ -125,4 +144,29 @@ pub(crate) async fn models(connection: &Connection) -> Result<()> {
     }));
     print!("{}", show::table(&rows));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn a_balance_is_a_whole_and_its_parts() {
+        let balance = GetBalanceResponse {
+            account_id: "acc_7".to_owned(),
+            available_nano: 900_000_000_000,
+            reserved_nano: 99_500_000_000,
+            pending_nano: 250_000_000,
+            buying_power_nano: 99_000_000_000,
+            bound_nano: 500_000_000,
+        };
+        expect![[r#"
+            acc_7 has 999.75 credits (virtual, no cash value)
+            available  900   free
+            reserved   99.5  with the exchange, so that bids need not wait for billing: 99 free, 0.5 bound to bids and running jobs
+            pending    0.25  earned by Islands, available once audits have had their time: a day unless billing is told otherwise
+        "#]]
+        .assert_eq(&render_balance(&balance));
+    }
 }

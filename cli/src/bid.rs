@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use domain::{LeaseId, Price};
 use proto::exchange::v1::submit_job_response::Event;
 use proto::exchange::v1::{BidTerms, ChatMessage, Completed, JobInput, Matched, SubmitJobRequest};
 use proto::types::v1 as wire;
 
-use crate::client::{Connection, Exchange, explain};
+use crate::client::{Connection, Exchange, explain_as};
 use crate::receipt::{self, Emitted};
 use crate::show;
 
@@ -21,35 +21,71 @@ pub(crate) struct Bid {
     /// What to ask.
     pub(crate) prompt: String,
     /// Pay at most this, in credits per 1,000 work units such as 0.05; twice the best ask unless given.
-    #[arg(long, value_name = "CREDITS")]
+    ///
+    /// Whoever waited in the book sets the price: a bid that finds an ask pays the ask's price, a bid that an ask finds
+    /// pays its own limit.
+    #[arg(long, value_name = "CREDITS", value_parser = limit, allow_hyphen_values = true)]
     pub(crate) limit: Option<Price>,
-    /// Your own region; distances are measured from it.
-    #[arg(long)]
+    /// Your own region, such as eu-west; distances are measured from it.
+    #[arg(long, value_name = "CODE")]
     pub(crate) region: Option<String>,
     /// Islands no farther than this round trip.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(crate) max_rtt_ms: Option<u32>,
     /// The slowest tier that will do.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "TIER", value_enum)]
     pub(crate) min_tier: Option<TierArgument>,
-    /// The least karma that will do, 0 to 100.
-    #[arg(long)]
+    /// The least karma that will do.
+    #[arg(
+        long,
+        value_name = "0 TO 100",
+        value_parser = value_parser!(u32).range(0..=100),
+        allow_negative_numbers = true
+    )]
     pub(crate) min_karma: Option<u32>,
     /// Nano-credits per 1,000 work units given up per 10 ms of round trip less.
-    #[arg(long)]
+    #[arg(long, value_name = "NANO-CREDITS", allow_negative_numbers = true)]
     pub(crate) latency_value: Option<u32>,
     /// Wait for an Island at most so long.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub(crate) max_wait_ms: Option<u64>,
-    /// Answer in at most so many tokens.
-    #[arg(long)]
+    /// Answer in at most so many tokens; as many as the model's context leaves unless given.
+    #[arg(long, value_name = "TOKENS", value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<u32>,
-    /// 0 is greedy: always the likeliest token.
-    #[arg(long, default_value_t = 0.0)]
+    /// How freely tokens are drawn, 0 to 2; 0 is greedy: always the likeliest.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f32,
     /// The seed of the draw.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+}
+
+/// What the wire calls a bid's fields, and what they are on the command line. Longer names come first.
+const FLAGS: [(&str, &str); 13] = [
+    ("inputs[0].max_tokens", "--max-tokens"),
+    ("inputs[0].temperature", "--temperature"),
+    ("inputs[0].seed", "--seed"),
+    ("inputs[0].messages[0].content", "the prompt"),
+    ("inputs[0].messages", "the prompt"),
+    ("terms.limit", "--limit"),
+    ("terms.home_region", "--region"),
+    ("terms.max_rtt_ms", "--max-rtt-ms"),
+    ("terms.min_tier", "--min-tier"),
+    ("terms.min_karma", "--min-karma"),
+    ("terms.latency_value", "--latency-value"),
+    ("terms.time_in_force.expires_in_ms", "--max-wait-ms"),
+    ("terms.time_in_force", "--max-wait-ms"),
+];
+
+fn limit(text: &str) -> Result<Price, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "a limit is a price in credits per 1,000 work units, {} to {} in steps of {}, such as 0.05",
+            Price::MIN,
+            Price::MAX,
+            Price::MIN
+        )
+    })
 }
 
 /// A tier on the command line.
@@ -173,10 +209,14 @@ pub(crate) async fn submit(
     let mut events = exchange
         .submit_job(bid.request())
         .await
-        .map_err(|status| explain(&status))?
+        .map_err(|status| explain_as(&status, &FLAGS))?
         .into_inner();
     let (mut emitted, mut matches, mut answer) = (Emitted::new(), Vec::<Matched>::new(), String::new());
-    while let Some(event) = events.message().await.map_err(|status| explain(&status))? {
+    while let Some(event) = events
+        .message()
+        .await
+        .map_err(|status| explain_as(&status, &FLAGS))?
+    {
         match event.event {
             Some(Event::Accepted(accepted)) => writeln!(
                 story,
@@ -275,4 +315,21 @@ pub(crate) fn render_bill(completed: &Completed) -> String {
         )
     }));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_no_price_is_told_its_unit_and_bounds() {
+        assert_eq!(limit("0.05").unwrap().get(), 50_000_000);
+        for text in ["-1", "0", "0.0000001", "2000", "cheap", ""] {
+            let problem = limit(text).unwrap_err();
+            assert!(
+                problem.contains("credits per 1,000 work units, 0.000001 to 1099.511627"),
+                "{text}: {problem}"
+            );
+        }
+    }
 }

@@ -71,7 +71,7 @@ fn an_answer_says_who_gave_it_and_what_it_cost() {
     assert!(story.contains("1 receipt(s) verified"), "{story}");
     for (command, part) in [
         ("jobs", "stopped"),
-        ("balance", "buying power"),
+        ("balance", "free, 0 bound"),
         ("models", "Apache-2.0"),
     ] {
         let output = atoll.client(&[command]);
