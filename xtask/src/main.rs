@@ -1,7 +1,8 @@
-//! Chores: `cargo xtask up`, `test`, `codegen`, `measure`.
+//! Chores: `cargo xtask up`, `test`, `ci`, `codegen`, `measure`.
 //!
 //! Small on purpose: it is compiled before anything else, so it uses none of our crates and few of others'.
 
+mod ci;
 mod codegen;
 mod measure;
 mod test;
@@ -26,6 +27,8 @@ enum Chore {
     Up(up::Up),
     /// Install what the tests need, start what they need, and run them all.
     Test(test::Test),
+    /// Do what CI does: formatting, lints, then every test.
+    Ci,
     /// Compile the `.proto` files again and write the generated code.
     Codegen,
     /// Measure one row and print it as a line of JSON.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.chore {
         Chore::Up(up) => up::run(&up),
         Chore::Test(test) => test::run(&test),
+        Chore::Ci => ci::run(),
         Chore::Codegen => codegen::run(),
         Chore::Measure(measure) => measure::run(&measure),
     };

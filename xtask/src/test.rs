@@ -10,7 +10,7 @@ use clap::Args;
 use crate::tools;
 
 /// Which tests.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Test {
     /// A long campaign instead of the normal tests, such as `matcher` or `journal-kills`; a wrong name lists them.
     #[arg(long, value_name = "NAME")]
