@@ -40,7 +40,7 @@ pub(crate) struct Up {
     #[arg(long, env = "ATOLL_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print one line of JSON when all of it is ready, and nothing else.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["first_job", "check"])]
     json: bool,
     /// The models to sell; fetched if they are missing.
     #[arg(long, value_name = "MODEL", value_delimiter = ',', default_value = MODEL)]
@@ -107,7 +107,7 @@ async fn run_in(folder: &Path, up: &Up, shutdown: &Shutdown) -> Result<()> {
         .unwrap_or_else(exchange::config::default_models_dir);
     tokio::select! {
         fetched = fetch(&up.models, &models_dir) => fetched?,
-        () = shutdown.triggered() => return Ok(()),
+        () = shutdown.triggered() => return interrupted(up),
     }
 
     let token = token(folder)?;
@@ -122,9 +122,17 @@ async fn run_in(folder: &Path, up: &Up, shutdown: &Shutdown) -> Result<()> {
         None => accounts::create(&mut books, token.clone()).await?,
     };
     let config = exchange_config(folder, up, &models_dir, &billing_url, &state);
-    let mut exchange = exchange::start(config, stop_exchange.clone())
-        .await
-        .context("could not start the exchange")?;
+    let starting = exchange::start(config, stop_exchange.clone());
+    let exchange = tokio::select! {
+        exchange = starting => Some(exchange.context("could not start the exchange")?),
+        () = shutdown.triggered() => None,
+    };
+    let Some(mut exchange) = exchange else {
+        drop(books);
+        stop_billing.trigger();
+        billing.join.await.context("billing broke off")??;
+        return interrupted(up);
+    };
     let url = format!("http://{}", exchange.address);
     state.address = Some(url.clone());
     state.write(folder)?;
@@ -173,6 +181,14 @@ async fn run_in(folder: &Path, up: &Up, shutdown: &Shutdown) -> Result<()> {
     outcome
 }
 
+/// A stop before all was done: what was asked for, unless it was a check, of which nothing is known then.
+fn interrupted(up: &Up) -> Result<()> {
+    if up.check {
+        bail!("stopped before the check had ended; nothing is known");
+    }
+    Ok(())
+}
+
 /// What runs in this process once it has started.
 struct Started<'a> {
     up: &'a Up,
@@ -195,7 +211,7 @@ impl Started<'_> {
         }
         let ready = tokio::select! {
             ready = islands.ready() => ready?,
-            () = shutdown.triggered() => return Ok(()),
+            () = shutdown.triggered() => return interrupted(self.up),
         };
         announce(self.up, self.state, self.url, &ready)?;
         if self.up.first_job || self.up.check {
@@ -203,7 +219,7 @@ impl Started<'_> {
             let job = first_job::run(model, self.state, self.url, &mut operator, books);
             tokio::select! {
                 outcome = job => outcome?,
-                () = shutdown.triggered() => return Ok(()),
+                () = shutdown.triggered() => return interrupted(self.up),
             }
         }
         if self.up.check {
@@ -309,9 +325,13 @@ async fn fetch(models: &[String], models_dir: &Path) -> Result<()> {
         }
         Ok(())
     };
-    tokio::task::spawn_blocking(install)
-        .await
-        .context("the installation broke off")?
+    // On a thread that a stopping process does not wait for, as it would for the runtime's own: a download takes minutes.
+    let (done, installed) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("install".to_owned())
+        .spawn(move || done.send(install()))
+        .context("could not start the installation")?;
+    installed.await.context("the installation broke off")?
 }
 
 fn billing_config(folder: &Path, token: &Secret) -> billing::Config {

@@ -1,6 +1,11 @@
 //! `atoll up --check`: what `cargo xtask up --check` becomes.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::{Atoll, kill};
 
 #[test]
 fn a_check_runs_a_first_job_and_ends_well() {
@@ -24,4 +29,21 @@ fn a_check_runs_a_first_job_and_ends_well() {
     ] {
         assert!(story.contains(part), "no `{part}` in:\n{story}");
     }
+}
+
+#[test]
+fn a_check_that_is_stopped_did_not_succeed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Atoll::command(folder.path());
+    let mut child = command.arg("--check").stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let began = log.by_ref().any(|line| line.unwrap().contains("billing answers"));
+    assert!(began, "billing never answered");
+    kill(u64::from(child.id()), Signal::TERM);
+    let rest: Vec<String> = log.map(Result::unwrap).collect();
+    assert!(!child.wait().unwrap().success());
+    assert!(
+        rest.iter().any(|line| line.contains("nothing is known")),
+        "{rest:?}"
+    );
 }
