@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum, value_parser};
-use domain::{LeaseId, Price};
+use domain::LeaseId;
 use proto::exchange::v1::submit_job_response::Event;
 use proto::exchange::v1::{BidTerms, ChatMessage, Completed, JobInput, Matched, SubmitJobRequest};
 use proto::types::v1 as wire;
@@ -12,6 +12,7 @@ use proto::types::v1 as wire;
 use crate::client::{Connection, Exchange, explain_as};
 use crate::receipt::{self, Emitted};
 use crate::show;
+use crate::terms::Terms;
 
 /// What to ask, and on what terms.
 #[derive(Args, Clone, Debug)]
@@ -20,32 +21,8 @@ pub(crate) struct Bid {
     pub(crate) model: String,
     /// What to ask.
     pub(crate) prompt: String,
-    /// Pay at most this, in credits per 1,000 work units such as 0.05; twice the best ask unless given.
-    ///
-    /// Whoever waited in the book sets the price: a bid that finds an ask pays the ask's price, a bid that an ask finds
-    /// pays its own limit.
-    #[arg(long, value_name = "CREDITS", value_parser = limit, allow_hyphen_values = true)]
-    pub(crate) limit: Option<Price>,
-    /// Your own region, such as eu-west; distances are measured from it.
-    #[arg(long, value_name = "CODE")]
-    pub(crate) region: Option<String>,
-    /// Islands no farther than this round trip.
-    #[arg(long, value_name = "MS", value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
-    pub(crate) max_rtt_ms: Option<u32>,
-    /// The slowest tier that will do.
-    #[arg(long, value_name = "TIER", value_enum)]
-    pub(crate) min_tier: Option<TierArgument>,
-    /// The least karma that will do.
-    #[arg(
-        long,
-        value_name = "0 TO 100",
-        value_parser = value_parser!(u32).range(0..=100),
-        allow_negative_numbers = true
-    )]
-    pub(crate) min_karma: Option<u32>,
-    /// Nano-credits per 1,000 work units given up per 10 ms of round trip less.
-    #[arg(long, value_name = "NANO-CREDITS", allow_negative_numbers = true)]
-    pub(crate) latency_value: Option<u32>,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
     /// Wait for an Island at most so long.
     #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub(crate) max_wait_ms: Option<u64>,
@@ -76,17 +53,6 @@ const FLAGS: [(&str, &str); 13] = [
     ("terms.time_in_force.expires_in_ms", "--max-wait-ms"),
     ("terms.time_in_force", "--max-wait-ms"),
 ];
-
-fn limit(text: &str) -> Result<Price, String> {
-    text.parse().map_err(|_| {
-        format!(
-            "a limit is a price in credits per 1,000 work units, {} to {} in steps of {}, such as 0.05",
-            Price::MIN,
-            Price::MAX,
-            Price::MIN
-        )
-    })
-}
 
 /// A tier on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,12 +100,7 @@ impl Bid {
         Self {
             model: model.to_owned(),
             prompt: prompt.to_owned(),
-            limit: None,
-            region: None,
-            max_rtt_ms: None,
-            min_tier: None,
-            min_karma: None,
-            latency_value: None,
+            terms: Terms::default(),
             max_wait_ms: None,
             max_tokens: Some(max_tokens),
             temperature: 0.0,
@@ -167,20 +128,8 @@ impl Bid {
                 stop: Vec::new(),
             }],
             terms: Some(BidTerms {
-                limit: self.limit.map(Price::get),
-                home_region: self.region.unwrap_or_default(),
-                max_rtt_ms: self.max_rtt_ms.unwrap_or_default(),
-                regions: Vec::new(),
-                min_tier: self
-                    .min_tier
-                    .map_or(wire::Tier::Unspecified, TierArgument::to_wire)
-                    .into(),
-                min_karma: self.min_karma.unwrap_or_default(),
-                latency_value: self.latency_value.unwrap_or_default(),
-                excluded_islands: Vec::new(),
                 time_in_force,
-                self_trade: wire::SelfTradeMode::Unspecified.into(),
-                jobs_min: 0,
+                ..self.terms.to_wire()
             }),
         }
     }
@@ -315,21 +264,4 @@ pub(crate) fn render_bill(completed: &Completed) -> String {
         )
     }));
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_that_is_no_price_is_told_its_unit_and_bounds() {
-        assert_eq!(limit("0.05").unwrap().get(), 50_000_000);
-        for text in ["-1", "0", "0.0000001", "2000", "cheap", ""] {
-            let problem = limit(text).unwrap_err();
-            assert!(
-                problem.contains("credits per 1,000 work units, 0.000001 to 1099.511627"),
-                "{text}: {problem}"
-            );
-        }
-    }
 }

@@ -6,10 +6,11 @@ use domain::Price;
 use proto::exchange::v1 as wire;
 use proto::types::v1 as types;
 
+use crate::Client;
 use crate::bid::TierArgument;
-use crate::client::{Connection, explain};
+use crate::client::explain;
 use crate::show;
-use crate::terms::Terms;
+use crate::terms::{Terms, limit};
 
 /// What to explain.
 #[derive(Debug, Subcommand)]
@@ -18,17 +19,21 @@ pub(crate) enum Explain {
     ///
     /// A bid that rests: `atoll explain bid --order ord_4T`. One that you think of:
     /// `atoll explain bid smollm2-135m-instruct-q4_1 --limit 0.01 --min-tier server`.
-    Bid(Bid),
+    Bid(Client<Bid>),
     /// Why an ask gets no jobs: what keeps it from a buyer, how many come first, and the best price.
     ///
     /// One of your Island's that rests: `atoll explain ask --order ord_C --region eu-west`. One that you think of:
     /// `atoll explain ask smollm2-135m-instruct-q4_1 --at us-east --tier phone --price 0.02`.
-    Ask(Ask),
+    Ask(Client<Ask>),
     /// What a halted model would trade if it resumed now, cell by cell.
-    Halt {
-        /// The model.
-        model: String,
-    },
+    Halt(Client<Halted>),
+}
+
+/// A model that is halted.
+#[derive(Args, Debug)]
+pub(crate) struct Halted {
+    /// The model.
+    model: String,
 }
 
 /// A bid.
@@ -60,38 +65,28 @@ pub(crate) struct Ask {
     #[arg(long, value_enum)]
     tier: Option<TierArgument>,
     /// The price of an imagined ask, in credits per 1,000 work units.
-    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "CREDITS", value_parser = limit, allow_hyphen_values = true)]
     price: Option<Price>,
     #[command(flatten)]
     buyer: Terms,
 }
 
 /// Explains it.
-pub(crate) async fn run(connection: &Connection, subject: Explain) -> Result<()> {
-    let mut client = connection.explanations().await?;
+pub(crate) async fn run(subject: Explain) -> Result<()> {
     let text = match subject {
-        Explain::Bid(bid) => {
-            let asked = match bid.order {
-                Some(order) => wire::explain_bid_request::Bid::OrderId(order),
-                None => wire::explain_bid_request::Bid::Imagined(wire::ImaginedBid {
-                    model: bid.model.unwrap_or_default(),
-                    terms: Some(bid.terms.to_wire()),
-                }),
-            };
-            let request = wire::ExplainBidRequest { bid: Some(asked) };
-            let answer = client.explain_bid(request).await;
+        Explain::Bid(Client { ask, connection }) => {
+            let mut client = connection.explanations().await?;
+            let answer = client.explain_bid(ask.request()).await;
             render_bid(&answer.map_err(|status| explain(&status))?.into_inner())
         }
-        Explain::Ask(ask) => {
-            let request = wire::ExplainAskRequest {
-                buyer: Some(ask.buyer.to_wire()),
-                ask: Some(ask.subject()),
-            };
-            let answer = client.explain_ask(request).await;
+        Explain::Ask(Client { ask, connection }) => {
+            let mut client = connection.explanations().await?;
+            let answer = client.explain_ask(ask.request()).await;
             render_ask(&answer.map_err(|status| explain(&status))?.into_inner())
         }
-        Explain::Halt { model } => {
-            let request = wire::GetIndicativeVolumeRequest { model };
+        Explain::Halt(Client { ask, connection }) => {
+            let mut client = connection.explanations().await?;
+            let request = wire::GetIndicativeVolumeRequest { model: ask.model };
             let answer = client.get_indicative_volume(request).await;
             render_halt(&answer.map_err(|status| explain(&status))?.into_inner())
         }
@@ -100,7 +95,27 @@ pub(crate) async fn run(connection: &Connection, subject: Explain) -> Result<()>
     Ok(())
 }
 
+impl Bid {
+    fn request(self) -> wire::ExplainBidRequest {
+        let bid = match self.order {
+            Some(order) => wire::explain_bid_request::Bid::OrderId(order),
+            None => wire::explain_bid_request::Bid::Imagined(wire::ImaginedBid {
+                model: self.model.unwrap_or_default(),
+                terms: Some(self.terms.to_wire()),
+            }),
+        };
+        wire::ExplainBidRequest { bid: Some(bid) }
+    }
+}
+
 impl Ask {
+    fn request(self) -> wire::ExplainAskRequest {
+        wire::ExplainAskRequest {
+            buyer: Some(self.buyer.to_wire()),
+            ask: Some(self.subject()),
+        }
+    }
+
     fn subject(self) -> wire::explain_ask_request::Ask {
         let Some(model) = self.model else {
             return wire::explain_ask_request::Ask::OrderId(self.order.unwrap_or_default());

@@ -39,7 +39,8 @@ enum Command {
     /// Show the books of a model.
     Depth(Client<depth::Depth>),
     /// Say why an order does not trade.
-    Explain(Asking<explain::Explain>),
+    #[command(subcommand)]
+    Explain(explain::Explain),
     /// Show your jobs: who did them, and what they cost.
     Jobs(Connection),
     /// Show your live orders.
@@ -52,25 +53,17 @@ enum Command {
     #[command(subcommand)]
     Island(island::Island),
     /// Halt, resume and bound the trading of a model.
-    Operator(Asking<operator::Operator>),
+    #[command(subcommand)]
+    Operator(operator::Operator),
 }
 
 /// A command that asks a running exchange.
 #[derive(Args, Debug)]
-struct Client<T: Args> {
+pub(crate) struct Client<T: Args> {
     #[command(flatten)]
-    ask: T,
+    pub(crate) ask: T,
     #[command(flatten)]
-    connection: Connection,
-}
-
-/// A group of commands that ask a running exchange.
-#[derive(Args, Debug)]
-struct Asking<T: Subcommand> {
-    #[command(subcommand)]
-    ask: T,
-    #[command(flatten)]
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 fn main() -> ExitCode {
@@ -81,8 +74,8 @@ fn main() -> ExitCode {
         Command::Up(up) => in_runtime(up::run(up)),
         Command::Bid(Client { ask, connection }) => in_runtime(bid::run(&connection, ask)),
         Command::Depth(Client { ask, connection }) => in_runtime(depth::run(&connection, ask)),
-        Command::Explain(Asking { ask, connection }) => in_runtime(explain::run(&connection, ask)),
-        Command::Operator(Asking { ask, connection }) => in_runtime(operator::run(&connection, ask)),
+        Command::Explain(subject) => in_runtime(explain::run(subject)),
+        Command::Operator(operator) => in_runtime(operator::run(operator)),
         Command::Jobs(connection) => in_runtime(account::jobs(&connection)),
         Command::Orders(connection) => in_runtime(account::orders(&connection)),
         Command::Balance(connection) => in_runtime(account::balance(&connection)),

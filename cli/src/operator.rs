@@ -5,26 +5,29 @@ use clap::{Args, Subcommand};
 use domain::Price;
 use proto::exchange::v1 as wire;
 
-use crate::client::{Connection, explain};
+use crate::Client;
+use crate::client::explain;
 use crate::show;
+use crate::terms::limit;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operator {
     /// Stop matching in a model: orders rest, nothing trades, jobs that run go on.
-    Halt {
-        /// The model.
-        model: String,
-    },
+    Halt(Client<Named>),
     /// Let a halted model trade again: what has come to overlap trades at once.
-    Resume {
-        /// The model.
-        model: String,
-    },
+    Resume(Client<Named>),
     /// Bound a model's prices: no ask below, no bid above. Without prices, lift the bound.
     ///
     /// `atoll operator price-band smollm2-135m-instruct-q4_1 --lowest 0.001 --highest 1`
-    PriceBand(Band),
+    PriceBand(Client<Band>),
+}
+
+/// A model.
+#[derive(Args, Debug)]
+pub(crate) struct Named {
+    /// The model; `atoll models` lists them.
+    model: String,
 }
 
 /// A price band.
@@ -41,15 +44,15 @@ pub(crate) struct Band {
     )]
     lowest: Option<Price>,
     /// No bid above this.
-    #[arg(long, value_name = "CREDITS", requires = "lowest", allow_hyphen_values = true)]
+    #[arg(long, value_name = "CREDITS", value_parser = limit, requires = "lowest", allow_hyphen_values = true)]
     highest: Option<Price>,
 }
 
 /// Does it.
-pub(crate) async fn run(connection: &Connection, operator: Operator) -> Result<()> {
-    let mut client = connection.operator().await?;
+pub(crate) async fn run(operator: Operator) -> Result<()> {
     match operator {
-        Operator::Halt { model } => {
+        Operator::Halt(Client { ask, connection }) => {
+            let (model, mut client) = (ask.model, connection.operator().await?);
             let request = wire::HaltModelRequest { model: model.clone() };
             client
                 .halt_model(request)
@@ -57,7 +60,8 @@ pub(crate) async fn run(connection: &Connection, operator: Operator) -> Result<(
                 .map_err(|status| explain(&status))?;
             println!("{model} is halted: orders rest, nothing trades until `atoll operator resume {model}`");
         }
-        Operator::Resume { model } => {
+        Operator::Resume(Client { ask, connection }) => {
+            let (model, mut client) = (ask.model, connection.operator().await?);
             let request = wire::ResumeModelRequest { model: model.clone() };
             let answer = client
                 .resume_model(request)
@@ -66,11 +70,13 @@ pub(crate) async fn run(connection: &Connection, operator: Operator) -> Result<(
             let jobs = answer.into_inner().jobs;
             println!("{model} trades again; {jobs} jobs traded at once");
         }
-        Operator::PriceBand(Band {
-            model,
-            lowest,
-            highest,
-        }) => {
+        Operator::PriceBand(Client { ask, connection }) => {
+            let mut client = connection.operator().await?;
+            let Band {
+                model,
+                lowest,
+                highest,
+            } = ask;
             let band = lowest.zip(highest).map(|(lowest, highest)| wire::PriceBand {
                 lowest: lowest.get(),
                 highest: highest.get(),
