@@ -11,6 +11,7 @@
 pub(crate) mod agents;
 mod cancels;
 mod effects;
+mod entered;
 mod events;
 mod job;
 mod outlet;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{AccountId, JobId, OrderId, TokenCount};
-use matcher::EndedOrder;
+use matcher::{Command, EndedOrder};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::receipts::ExchangeKey;
@@ -95,6 +96,7 @@ pub(crate) enum Request {
         order: OrderId,
         reply: oneshot::Sender<Result<Cancelled, CancelRefused>>,
     },
+    Enter(Box<Command>),
     StopJob {
         job: JobId,
         output_tokens: TokenCount,
@@ -132,6 +134,20 @@ impl LeasingHandle {
     /// # Errors
     /// When the account has no such live order, or the exchange is stopping.
     pub async fn cancel_order(&self, account: AccountId, order: OrderId) -> Result<Cancelled, CancelRefused> {
+        let outcome = self.begin_cancel(account, order).await?;
+        outcome.await.map_err(|_| LeasingClosed)?
+    }
+
+    /// Sends a cancel on its way, behind all that was sent before; what is returned tells what came of it. A caller who
+    /// learns that from the engine's events need not wait for it.
+    ///
+    /// # Errors
+    /// When the exchange is stopping.
+    pub(crate) async fn begin_cancel(
+        &self,
+        account: AccountId,
+        order: OrderId,
+    ) -> Result<oneshot::Receiver<Result<Cancelled, CancelRefused>>, LeasingClosed> {
         let (reply, outcome) = oneshot::channel();
         self.requests
             .send(Request::CancelOrder {
@@ -141,7 +157,17 @@ impl LeasingHandle {
             })
             .await
             .map_err(|_| LeasingClosed)?;
-        outcome.await.map_err(|_| LeasingClosed)?
+        Ok(outcome)
+    }
+
+    /// Sends a command on its way that is about no job, behind all that was sent before, so that the commands of one
+    /// caller reach the journal in his order. What came of it is told by the engine's events.
+    ///
+    /// # Errors
+    /// When the exchange is stopping.
+    pub async fn enter(&self, command: Command) -> Result<(), LeasingClosed> {
+        let request = Request::Enter(Box::new(command));
+        self.requests.send(request).await.map_err(|_| LeasingClosed)
     }
 
     /// Ends a job as stopped after `output_tokens` of its tokens, and bills that many: a stop string was seen there.

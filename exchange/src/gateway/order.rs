@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, Task, TimeInForce, Timestamp, TokenCount,
+    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, SessionId, Task, TimeInForce, Timestamp, TokenCount,
     Units,
 };
 use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
@@ -34,6 +34,10 @@ pub(super) const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 /// What an unservable bid is told that no other terms would help.
 const NOBODY_QUOTES: &str = "no Island that may serve this account quotes this model right now; try again in a moment, \
                              or start one with `atoll island run`";
+
+/// Bytes of prompts that are tokenised where they are: some tens of microseconds, which is what a hand-over to another
+/// thread costs on a busy machine.
+const INLINE_BYTES_MAX: usize = 1_024;
 
 /// Top-ups for one bid. One is the rule; a second and a third are for other bids of the same account that spend what
 /// the one before brought.
@@ -68,6 +72,18 @@ pub(super) enum Submitted {
         /// What became of it.
         reports: Reports,
     },
+}
+
+/// A bid that is ready to be placed, and holds the room for its jobs. Its deadline is a span until it is entered.
+#[derive(Debug)]
+pub(super) struct PreparedBid {
+    pub(super) submission: JobSubmission,
+    /// What it is called outside.
+    pub(super) client_order_id: String,
+    /// The terms in force.
+    pub(super) terms: BidTerms,
+    stops: Vec<StopStrings>,
+    admitted: Admitted,
 }
 
 struct Prepared {
@@ -112,6 +128,19 @@ impl Gateway {
 
     /// Places a bid with its jobs. Dropping what it returns cancels what is left of them.
     pub(super) async fn submit(&self, caller: Identity, request: JobRequest) -> Result<Submitted, Refusal> {
+        let bid = self.prepare_bid(caller, self.session, request).await?;
+        let events = self.enter(&bid.submission).await?;
+        self.placed(bid, events).await
+    }
+
+    /// Reads a request, makes room for its jobs and turns its prompts into ids: all that is done before the market
+    /// hears of it. The bid will belong to `session`.
+    pub(super) async fn prepare_bid(
+        &self,
+        caller: Identity,
+        session: SessionId,
+        request: JobRequest,
+    ) -> Result<PreparedBid, Refusal> {
         let (instrument, specification) = self.instrument(&request.model)?;
         if specification.task != Task::Chat {
             return Err(UNSUPPORTED_PARAMETER
@@ -138,7 +167,7 @@ impl Gateway {
         terms.time_in_force = Some(waits);
         let bid = PlaceBid {
             account: caller.account,
-            session: self.session,
+            session,
             client_order_id,
             instrument,
             limit: terms.limit.map_or(BidLimit::Protection, BidLimit::At),
@@ -152,50 +181,71 @@ impl Gateway {
             jobs_min: terms.jobs_min,
             payload: prepared.digest,
         };
-        let prompt_tokens = prepared
-            .payloads
-            .iter()
-            .map(|payload| tokens_of(&payload.prompt_ids))
-            .collect();
-        let (first, events) = self
-            .place(JobSubmission {
+        Ok(PreparedBid {
+            submission: JobSubmission {
                 bid,
                 payloads: prepared.payloads,
-            })
-            .await?;
-        let reports = |admitted: Admitted, stops| Reports::new(self, instrument, events, stops, admitted);
-        match first {
-            First::Accepted(accepted) => {
-                terms.limit = Some(accepted.limit);
-                Ok(Submitted::Placed(Box::new(Placed {
-                    accepted,
-                    client_order_id: shown_id,
-                    terms,
-                    prompt_tokens,
-                    reports: reports(admitted, prepared.stops),
-                })))
-            }
-            First::Repeated(order) => Ok(Submitted::Repeated {
-                order,
-                client_order_id: shown_id,
-                reports: reports(admitted, prepared.stops),
-            }),
-        }
+            },
+            client_order_id: shown_id,
+            terms,
+            stops: prepared.stops,
+            admitted,
+        })
     }
 
-    /// Places the bid, topping up the account's buying power if it is that which is missing. Its deadline, a span until
-    /// now, is counted from each attempt.
-    async fn place(&self, mut submission: JobSubmission) -> Result<(First, JobEvents), Refusal> {
-        let account = submission.bid.account;
-        let waits = submission.bid.time_in_force;
+    /// Hands a bid to leasing. Its deadline, a span until now, is counted from here.
+    pub(super) async fn enter(&self, submission: &JobSubmission) -> Result<JobEvents, Refusal> {
+        let mut submission = submission.clone();
+        submission.bid.time_in_force = from_now(submission.bid.time_in_force);
+        self.leasing
+            .submit(submission)
+            .await
+            .map_err(|error| STOPPING.because(error.to_string()))
+    }
+
+    /// What came of a bid that was entered. It is entered again after topping up the account's buying power, if it is
+    /// that which was missing.
+    pub(super) async fn placed(&self, bid: PreparedBid, events: JobEvents) -> Result<Submitted, Refusal> {
+        let (first, events) = self.first_event(&bid.submission, events).await?;
+        let PreparedBid {
+            submission,
+            client_order_id,
+            mut terms,
+            stops,
+            admitted,
+        } = bid;
+        let reports = Reports::new(self, submission.bid.instrument, events, stops, admitted);
+        Ok(match first {
+            First::Accepted(accepted) => {
+                terms.limit = Some(accepted.limit);
+                let prompt_tokens = submission
+                    .payloads
+                    .iter()
+                    .map(|payload| tokens_of(&payload.prompt_ids))
+                    .collect();
+                Submitted::Placed(Box::new(Placed {
+                    accepted,
+                    client_order_id,
+                    terms,
+                    prompt_tokens,
+                    reports,
+                }))
+            }
+            First::Repeated(order) => Submitted::Repeated {
+                order,
+                client_order_id,
+                reports,
+            },
+        })
+    }
+
+    async fn first_event(
+        &self,
+        submission: &JobSubmission,
+        mut events: JobEvents,
+    ) -> Result<(First, JobEvents), Refusal> {
         let mut top_ups = 0;
         loop {
-            submission.bid.time_in_force = from_now(waits);
-            let mut events = self
-                .leasing
-                .submit(submission.clone())
-                .await
-                .map_err(|error| STOPPING.because(error.to_string()))?;
             let rejected = match events.next().await {
                 Some(JobEvent::Accepted(accepted)) => return Ok((First::Accepted(accepted), events)),
                 Some(JobEvent::Repeated { order }) => return Ok((First::Repeated(order), events)),
@@ -211,9 +261,10 @@ impl Gateway {
             }
             top_ups += 1;
             self.buying_power
-                .ensure(account, rejected.shortfall)
+                .ensure(submission.bid.account, rejected.shortfall)
                 .await
                 .map_err(of_ensure)?;
+            events = self.enter(submission).await?;
         }
     }
 
@@ -252,8 +303,12 @@ impl Gateway {
         .instead(alternative)
     }
 
-    /// Prompts to token ids, off the threads that serve others.
+    /// Prompts to token ids; long ones off the threads that serve others.
     async fn prepare(&self, instrument: InstrumentId, inputs: Vec<JobInput>) -> Result<Prepared, Refusal> {
+        let bytes = inputs
+            .iter()
+            .flat_map(|input| &input.turns)
+            .fold(0, |bytes: usize, turn| bytes.saturating_add(turn.content.len()));
         let registry = self.registry.clone();
         let key = self.payload_key;
         let weight = registry
@@ -281,6 +336,9 @@ impl Gateway {
             prepared.digest = digest.finish();
             Ok(prepared)
         };
+        if bytes <= INLINE_BYTES_MAX {
+            return work();
+        }
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| INTERNAL.because("the prompt could not be tokenised"))?

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use dispatch::{Grant, Input, JobFacts, Speeds};
 use domain::{CancelCause, EndCause, JobEnd, JobId, JobOutcome, Jobs, LeaseId, OrderId, Side, Timestamp};
 use matcher::{
-    BidAccepted, Cancel, CloseLease, Command, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, OrderEnded,
-    PlaceAsk, PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded, Unmatched,
+    AskAccepted, BidAccepted, Cancel, CloseLease, Command, EndReason, Event, FailOver, LeaseEnd, LeaseEnded,
+    OrderEnded, PlaceAsk, PlaceBid, RejectReason, Rejected, ReleaseSlot, Traded, Unmatched,
 };
 
 use super::agents::{AskUpdate, ReceiptOutcome, ToAgent};
@@ -48,15 +48,8 @@ impl State {
                     refused = Some(*rejected);
                     self.rejected(&applied.command, rejected);
                 }
-                Event::AskAccepted(accepted) => self.tell(
-                    accepted.session,
-                    ToAgent::Ask(AskUpdate::Accepted {
-                        client_order_id: accepted.client_order_id,
-                        order: accepted.order,
-                        jobs: accepted.jobs,
-                    }),
-                ),
-                Event::Traded(traded) => self.traded(traded, applied.at),
+                Event::AskAccepted(accepted) => self.ask_accepted(accepted),
+                Event::Traded(traded) => self.traded(traded, applied),
                 Event::Amended { order, leaves, .. } => self.amended(*order, *leaves),
                 Event::OrderEnded(ended) => {
                     if let Command::Cancel(cancel) = &*applied.command
@@ -206,28 +199,53 @@ impl State {
         }
     }
 
+    /// Tells an agent what came of an ask that it posted.
     fn tell_ask(&mut self, ask: &PlaceAsk, update: AskUpdate) {
-        self.tell(ask.session, ToAgent::Ask(update));
+        if !self.entered.answered(ask.island, ask.client_order_id) {
+            self.tell(ask.session, ToAgent::Ask(update));
+        }
     }
 
-    fn traded(&mut self, traded: &Traded, at: Timestamp) {
-        self.tell(
-            traded.ask_session,
-            ToAgent::Ask(AskUpdate::Traded {
-                order: traded.ask,
-                leaves: traded.ask_leaves,
-            }),
-        );
+    fn ask_accepted(&mut self, accepted: &AskAccepted) {
+        if self.entered.answered(accepted.island, accepted.client_order_id) {
+            self.entered.rests(accepted.order);
+            return;
+        }
+        let update = AskUpdate::Accepted {
+            client_order_id: accepted.client_order_id,
+            order: accepted.order,
+            jobs: accepted.jobs,
+        };
+        self.tell(accepted.session, ToAgent::Ask(update));
+    }
+
+    fn ask_traded(&mut self, traded: &Traded) {
+        let (order, leaves) = (traded.ask, traded.ask_leaves);
+        let entered = if leaves.is_zero() {
+            self.entered.ended(order)
+        } else {
+            self.entered.contains(order)
+        };
+        if !entered {
+            self.tell(
+                traded.ask_session,
+                ToAgent::Ask(AskUpdate::Traded { order, leaves }),
+            );
+        }
+    }
+
+    fn traded(&mut self, traded: &Traded, applied: &Applied) {
+        self.ask_traded(traded);
         let order_id = traded.first_job.order();
         for offset in 0..traded.jobs.get() {
             let lease = LeaseId::new(traded.first_lease.get().saturating_add(u64::from(offset)));
             let index = traded.first_job.index().saturating_add(offset);
-            self.granted(traded, lease, JobId::of_order(order_id, index), at);
+            self.granted(traded, lease, JobId::of_order(order_id, index), applied);
         }
     }
 
-    fn granted(&mut self, traded: &Traded, lease: LeaseId, job: JobId, at: Timestamp) {
-        let Some(grant) = self.begin(traded, lease, job, at) else {
+    fn granted(&mut self, traded: &Traded, lease: LeaseId, job: JobId, applied: &Applied) {
+        let Some(grant) = self.begin(traded, lease, job, applied) else {
             // Not one of ours: a bid that came in some other way has no payload to run.
             self.commands.push_back(Command::CloseLease(CloseLease {
                 lease,
@@ -251,7 +269,7 @@ impl State {
     }
 
     /// Notes a job's lease and tells its owner; `None` if the job is not known here.
-    fn begin(&mut self, traded: &Traded, lease: LeaseId, job_id: JobId, at: Timestamp) -> Option<Grant> {
+    fn begin(&mut self, traded: &Traded, lease: LeaseId, job_id: JobId, applied: &Applied) -> Option<Grant> {
         let instrument = self.registry.instrument(traded.cell.instrument)?;
         let order = self.orders.get_mut(&job_id.order())?;
         let index = job_id.index();
@@ -262,7 +280,7 @@ impl State {
             input_weight: instrument.input_weight,
             patience: order.accepted.time_in_force,
         };
-        let waited = at.since(order.accepted_at);
+        let waited = applied.at.since(order.accepted_at);
         if traded.epoch == domain::LeaseEpoch::FIRST {
             order.leaves = order.leaves.saturating_sub(1);
             order.next_index = order.next_index.max(index.saturating_add(1));
@@ -295,6 +313,7 @@ impl State {
             cell: traded.cell,
             price: traded.price,
             waited,
+            sequence: applied.sequence,
         }));
         self.leases.insert(lease, job_id);
         let measured = self
@@ -315,14 +334,16 @@ impl State {
 
     fn order_ended(&mut self, ended: &OrderEnded) {
         match (ended.side, ended.resumes) {
-            (Side::Ask, _) => self.tell(
-                ended.session,
-                ToAgent::Ask(AskUpdate::Ended {
-                    order: ended.order,
-                    leaves: ended.leaves,
-                    reason: ended.reason,
-                }),
-            ),
+            (Side::Ask, _) => {
+                if !self.entered.ended(ended.order) {
+                    let update = AskUpdate::Ended {
+                        order: ended.order,
+                        leaves: ended.leaves,
+                        reason: ended.reason,
+                    };
+                    self.tell(ended.session, ToAgent::Ask(update));
+                }
+            }
             (Side::Bid, Some(job)) => {
                 let now = self.clock.now();
                 self.input(Input::RebidEnded { job }, now);

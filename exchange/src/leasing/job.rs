@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::{
     AccountId, Bill, ClientOrderId, Credits, InstrumentId, IslandId, JobId, JobOutcome, Jobs, LeaseEpoch,
-    LeaseFailure, LeaseId, Liquidity, OrderId, Price, Timestamp, TokenCount, TradeId, Units,
+    LeaseFailure, LeaseId, Liquidity, OrderId, Price, Sequence, Timestamp, TokenCount, TradeId, Units,
 };
 use matcher::{BidAccepted, CellKey, EndReason, PlaceBid, Rejected};
 use proto::convert::SignedReceipt;
@@ -135,6 +135,8 @@ pub struct Matched {
     pub price: Price,
     /// From acceptance to this match.
     pub waited: Duration,
+    /// The command that made the trade.
+    pub sequence: Sequence,
 }
 
 /// A job is over.

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::agents::{Agent, AgentInput, ToAgent};
 use super::cancels::PendingCancels;
+use super::entered::EnteredAsks;
 use super::job::{JobEvent, JobSubmission, JobView};
 use super::outlet::{Departures, Outlet, SubmissionId};
 use super::state::{History, Order, Pending};
@@ -63,6 +64,7 @@ pub(super) struct State {
     pub(super) by_submission: HashMap<SubmissionId, Owner>,
     pub(super) cancels: PendingCancels,
     pub(super) agents: HashMap<SessionId, Agent>,
+    pub(super) entered: EnteredAsks,
     /// Which job a lease belongs to, from its grant to the job's end.
     pub(super) leases: HashMap<LeaseId, JobId>,
     pub(super) history: History,
@@ -105,6 +107,7 @@ impl Leasing {
                 by_submission: HashMap::new(),
                 cancels: PendingCancels::default(),
                 agents: HashMap::new(),
+                entered: EnteredAsks::default(),
                 leases: HashMap::new(),
                 history: History::recalled(parts.ended),
                 arriving: None,
@@ -219,6 +222,12 @@ impl State {
                     self.commands
                         .push_back(Command::Cancel(Cancel { account, order }));
                 }
+            }
+            Request::Enter(command) => {
+                if let Command::PlaceAsk(ask) = &*command {
+                    self.entered.placing(ask);
+                }
+                self.commands.push_back(*command);
             }
             Request::StopJob { job, output_tokens } => {
                 let now = self.clock.now();
