@@ -171,7 +171,7 @@ id!(
     ReceiptId(u64), "rcp"
 );
 id!(
-    /// A connection that may own orders: an agent's stream or a gateway. The sequence of its `OpenSession`.
+    /// What may own orders: an agent's stream, a gateway, or a client's order-entry session. The sequence of its `OpenSession`.
     SessionId(u64), "ses"
 );
 id!(

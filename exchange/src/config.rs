@@ -47,6 +47,10 @@ pub const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may leave his stream unread before it is dropped and its jobs cancelled.
 pub const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an order-entry session whose connection was lost can be resumed: a client that restarts is back by then,
+/// and its jobs do not run for nobody for long.
+pub const SESSION_RESUME_WITHIN: Duration = Duration::from_secs(60);
+
 /// Connections at once: each costs some tens of KiB.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
@@ -106,6 +110,8 @@ pub struct GatewayLimits {
     pub request_read_timeout: Duration,
     /// See [`STREAM_STALL_TIMEOUT`].
     pub stream_stall_timeout: Duration,
+    /// See [`SESSION_RESUME_WITHIN`].
+    pub session_resume_within: Duration,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// See [`DRAIN_TIMEOUT`].
@@ -120,6 +126,7 @@ impl Default for GatewayLimits {
             body_bytes_max: BODY_BYTES_MAX,
             request_read_timeout: REQUEST_READ_TIMEOUT,
             stream_stall_timeout: STREAM_STALL_TIMEOUT,
+            session_resume_within: SESSION_RESUME_WITHIN,
             connections_max: CONNECTIONS_MAX,
             drain_timeout: DRAIN_TIMEOUT,
         }

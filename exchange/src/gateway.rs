@@ -8,12 +8,12 @@
 pub mod admission;
 pub mod auth;
 pub mod errors;
-mod grpc;
+pub(crate) mod grpc;
 mod http;
 mod openai;
-mod order;
+pub(crate) mod order;
 mod payload_key;
-mod reports;
+pub(crate) mod reports;
 mod server;
 mod stream;
 

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod leasing;
 pub mod market_data;
 pub mod names;
+pub mod order_entry;
 pub mod outbox;
 pub mod receipts;
 pub mod reconcile;

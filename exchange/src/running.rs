@@ -26,6 +26,7 @@ use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
 use crate::leasing::{LeasingParts, ended_orders, leasing};
 use crate::market_data::MarketData;
+use crate::order_entry::{OrderEntry, Sessions};
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
 use crate::reconcile::reconcile;
@@ -90,9 +91,10 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     let (market_sender, market_subscription) = subscription();
     let (leasing_sender, leasing_subscription) = subscription();
     let (outbox_sender, outbox_subscription) = subscription();
+    let (order_entry_sender, order_entry_subscription) = subscription();
     let mut journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
     journal.upkeep.retention = config.retention;
-    let subscribers = vec![market_sender, leasing_sender, outbox_sender];
+    let subscribers = vec![market_sender, leasing_sender, outbox_sender, order_entry_sender];
     let started =
         blocking(move || Sequencer::start(&journal, subscribers).context("could not use the journal"))
             .await?;
@@ -138,6 +140,13 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         clock: Clock::steady(),
         ended: handle.read(ended_orders).await?,
     });
+    let (order_entry_sessions, following_orders) = Sessions::start(
+        handle.clone(),
+        leasing_handle.clone(),
+        Arc::clone(&names),
+        config.limits.session_resume_within,
+        order_entry_subscription,
+    );
     let stop_leasing = Shutdown::manual();
     let leasing = tokio::spawn(leasing.run(stop_leasing.clone()));
 
@@ -180,7 +189,8 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         clock: Clock::steady(),
         shutdown: stop_agents.clone(),
     });
-    let (router, health) = services::router(&gateway, &market_data, &agents).await?;
+    let order_entry = OrderEntry::new(gateway.clone(), &order_entry_sessions);
+    let (router, health) = services::router(&gateway, &order_entry, &market_data, &agents).await?;
     let served = serve(listener, router, config.limits)?;
     tracing::info!(address = %served.address, "serving gRPC and HTTP");
     Ok(Stopping {
@@ -192,6 +202,8 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         sequencer,
         market_data,
         following,
+        order_entry: order_entry_sessions,
+        following_orders,
         leasing,
         stop_leasing,
         agents,

@@ -126,6 +126,7 @@ fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     keys.number("connections_max", &mut limits.connections_max);
     keys.seconds("request_read_timeout_s", &mut limits.request_read_timeout);
     keys.seconds("stream_stall_timeout_s", &mut limits.stream_stall_timeout);
+    keys.seconds("session_resume_within_s", &mut limits.session_resume_within);
     keys.seconds("drain_timeout_s", &mut limits.drain_timeout);
     keys.finish();
     limits

@@ -3,7 +3,7 @@
 mod explain;
 mod operator;
 mod queries;
-mod to_wire;
+pub(crate) mod to_wire;
 
 use std::pin::Pin;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, SessionId, Task, TimeInForce, Timestamp, TokenCount,
-    Units,
+    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, SessionId, Task, TimeInForce, Timestamp,
+    TokenCount, Units,
 };
 use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
 use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
@@ -45,22 +45,22 @@ const TOP_UPS_MAX: u32 = 3;
 
 /// A bid that was accepted, and its reports to come.
 #[derive(Debug)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     /// What the engine took in.
-    pub(super) accepted: BidAccepted,
+    pub(crate) accepted: BidAccepted,
     /// What it is called outside.
-    pub(super) client_order_id: String,
+    pub(crate) client_order_id: String,
     /// The terms in force.
-    pub(super) terms: BidTerms,
+    pub(crate) terms: BidTerms,
     /// Tokens of each job's prompt.
-    pub(super) prompt_tokens: Vec<TokenCount>,
+    pub(crate) prompt_tokens: Vec<TokenCount>,
     /// What becomes of it.
-    pub(super) reports: Reports,
+    pub(crate) reports: Reports,
 }
 
 /// What came of a bid.
 #[derive(Debug)]
-pub(super) enum Submitted {
+pub(crate) enum Submitted {
     /// It is on the book.
     Placed(Box<Placed>),
     /// It was placed before: what became of it follows, without text.
@@ -76,12 +76,12 @@ pub(super) enum Submitted {
 
 /// A bid that is ready to be placed, and holds the room for its jobs. Its deadline is a span until it is entered.
 #[derive(Debug)]
-pub(super) struct PreparedBid {
-    pub(super) submission: JobSubmission,
+pub(crate) struct PreparedBid {
+    pub(crate) submission: JobSubmission,
     /// What it is called outside.
-    pub(super) client_order_id: String,
+    pub(crate) client_order_id: String,
     /// The terms in force.
-    pub(super) terms: BidTerms,
+    pub(crate) terms: BidTerms,
     stops: Vec<StopStrings>,
     admitted: Admitted,
 }
@@ -96,7 +96,7 @@ struct Prepared {
 impl Gateway {
     /// What a request is read against. Deadlines are read as spans, counted from zero: the clock of a bid starts when it
     /// is placed, whatever was waited for before.
-    pub(super) fn market(&self) -> Market<'_> {
+    pub(crate) fn market(&self) -> Market<'_> {
         Market {
             regions: self.names.regions(),
             home: self.home,
@@ -105,7 +105,7 @@ impl Gateway {
     }
 
     /// The instrument of a model's id.
-    pub(super) fn instrument(&self, model: &str) -> Result<(InstrumentId, &Instrument), Refusal> {
+    pub(crate) fn instrument(&self, model: &str) -> Result<(InstrumentId, &Instrument), Refusal> {
         let found = self
             .registry
             .find(model)
@@ -127,7 +127,7 @@ impl Gateway {
     }
 
     /// Places a bid with its jobs. Dropping what it returns cancels what is left of them.
-    pub(super) async fn submit(&self, caller: Identity, request: JobRequest) -> Result<Submitted, Refusal> {
+    pub(crate) async fn submit(&self, caller: Identity, request: JobRequest) -> Result<Submitted, Refusal> {
         let bid = self.prepare_bid(caller, self.session, request).await?;
         let events = self.enter(&bid.submission).await?;
         self.placed(bid, events).await
@@ -135,7 +135,7 @@ impl Gateway {
 
     /// Reads a request, makes room for its jobs and turns its prompts into ids: all that is done before the market
     /// hears of it. The bid will belong to `session`.
-    pub(super) async fn prepare_bid(
+    pub(crate) async fn prepare_bid(
         &self,
         caller: Identity,
         session: SessionId,
@@ -194,7 +194,7 @@ impl Gateway {
     }
 
     /// Hands a bid to leasing. Its deadline, a span until now, is counted from here.
-    pub(super) async fn enter(&self, submission: &JobSubmission) -> Result<JobEvents, Refusal> {
+    pub(crate) async fn enter(&self, submission: &JobSubmission) -> Result<JobEvents, Refusal> {
         let mut submission = submission.clone();
         submission.bid.time_in_force = from_now(submission.bid.time_in_force);
         self.leasing
@@ -205,7 +205,7 @@ impl Gateway {
 
     /// What came of a bid that was entered. It is entered again after topping up the account's buying power, if it is
     /// that which was missing.
-    pub(super) async fn placed(&self, bid: PreparedBid, events: JobEvents) -> Result<Submitted, Refusal> {
+    pub(crate) async fn placed(&self, bid: PreparedBid, events: JobEvents) -> Result<Submitted, Refusal> {
         let (first, events) = self.first_event(&bid.submission, events).await?;
         let PreparedBid {
             submission,
@@ -269,7 +269,7 @@ impl Gateway {
     }
 
     /// What the engine refused, with what would have been possible.
-    pub(super) fn rejection(&self, rejected: &Rejected) -> Refusal {
+    pub(crate) fn rejection(&self, rejected: &Rejected) -> Refusal {
         let (kind, meaning) = of_reject(rejected.reason);
         let stopped = [RejectReason::Unservable, RejectReason::UnknownSession].contains(&rejected.reason);
         if stopped && !self.admission().is_open() {
@@ -346,7 +346,7 @@ impl Gateway {
 }
 
 /// A deadline that was a span, counted from now.
-fn from_now(waits: TimeInForce) -> TimeInForce {
+pub(crate) fn from_now(waits: TimeInForce) -> TimeInForce {
     match waits {
         TimeInForce::Gtd(span) => TimeInForce::Gtd(now().after(span.since(Timestamp::ZERO))),
         TimeInForce::Ioc | TimeInForce::Fok | TimeInForce::Gtc => waits,
@@ -421,7 +421,7 @@ fn tokens_of(ids: &Arc<[u32]>) -> TokenCount {
 
 /// The client's name for an order as sixteen bytes, and as he wrote it: a UUID as it is, any other text by its
 /// SHA-256, nothing at random.
-fn name_order(text: Option<String>) -> Result<(ClientOrderId, String), Refusal> {
+pub(crate) fn name_order(text: Option<String>) -> Result<(ClientOrderId, String), Refusal> {
     let Some(text) = text else {
         let id = ClientOrderId::new(u128::from(random_u64()?) << 64 | u128::from(random_u64()?));
         return Ok((id, id.to_string()));

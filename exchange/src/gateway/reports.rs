@@ -12,7 +12,7 @@ use crate::registry::{Detokeniser, StopStrings};
 
 /// What becomes of an order and its jobs, as a client is told.
 #[derive(Clone, Debug)]
-pub(super) enum Report {
+pub(crate) enum Report {
     /// An Island took a job.
     Matched(Matched),
     /// Text arrived.
@@ -33,11 +33,11 @@ pub(super) enum Report {
 
 /// Text that arrived.
 #[derive(Clone)]
-pub(super) struct Output {
-    pub(super) job: JobId,
-    pub(super) index: u32,
-    pub(super) text: String,
-    pub(super) ids: Vec<u32>,
+pub(crate) struct Output {
+    pub(crate) job: JobId,
+    pub(crate) index: u32,
+    pub(crate) text: String,
+    pub(crate) ids: Vec<u32>,
 }
 
 /// Words are never printed: they are the consumer's own.
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Output {
 
 /// The reports of one order. Dropping them before the last cancels what is left of it, and makes room for others.
 #[derive(Debug)]
-pub(super) struct Reports {
+pub(crate) struct Reports {
     events: JobEvents,
     leasing: LeasingHandle,
     texts: Vec<Option<Text>>,
@@ -68,7 +68,7 @@ struct Text {
 }
 
 impl Reports {
-    pub(super) fn new(
+    pub(crate) fn new(
         gateway: &Gateway,
         instrument: InstrumentId,
         events: JobEvents,
@@ -97,7 +97,7 @@ impl Reports {
     /// The next report, or `None` after the last.
     ///
     /// A stream that ends before every job has `Completed` or `Ended` was cut by the exchange's stop.
-    pub(super) async fn next(&mut self) -> Option<Report> {
+    pub(crate) async fn next(&mut self) -> Option<Report> {
         loop {
             if let Some(report) = self.ready.pop_front() {
                 return Some(report);

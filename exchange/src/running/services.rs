@@ -20,19 +20,22 @@ use crate::agent_sessions::AgentSessions;
 use crate::gateway::Gateway;
 use crate::gateway::errors::BODY_TOO_LARGE;
 use crate::market_data::MarketData;
+use crate::order_entry::OrderEntry;
 
 /// What reflection lists.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "atoll.agent.v1.AgentService",
     "atoll.exchange.v1.ExchangeService",
     "atoll.exchange.v1.ExplainService",
     "atoll.exchange.v1.OperatorService",
+    "atoll.exchange.v1.OrderEntryService",
     "atoll.market_data.v1.MarketDataService",
 ];
 
 /// Every route of the port, and whoever tells clients whether it is well.
 pub(super) async fn router(
     gateway: &Gateway,
+    order_entry: &OrderEntry,
     market_data: &MarketData,
     agents: &AgentSessions,
 ) -> Result<(Router, HealthReporter)> {
@@ -45,6 +48,7 @@ pub(super) async fn router(
     let router = add(router, exchange);
     let router = add(router, ExplainServiceServer::new(gateway.clone()));
     let router = add(router, OperatorServiceServer::new(gateway.clone()));
+    let router = add(router, order_entry.service());
     let router = add(router, market_data.service());
     let router = add(router, agents.service());
     let router = add(router, health_service);

@@ -12,6 +12,7 @@ use tonic_health::server::HealthReporter;
 use crate::agent_sessions::AgentSessions;
 use crate::gateway::{Gateway, Served};
 use crate::market_data::MarketData;
+use crate::order_entry::Sessions;
 use crate::outbox::Outbox;
 use crate::sequencer::{Sequencer, SequencerClosed, SequencerHandle};
 
@@ -35,6 +36,8 @@ pub(super) struct Stopping {
     pub(super) sequencer: Sequencer,
     pub(super) market_data: MarketData,
     pub(super) following: JoinHandle<Result<(), SequencerClosed>>,
+    pub(super) order_entry: Sessions,
+    pub(super) following_orders: JoinHandle<()>,
     pub(super) leasing: JoinHandle<()>,
     pub(super) stop_leasing: Shutdown,
     pub(super) agents: AgentSessions,
@@ -100,6 +103,7 @@ impl Stopping {
             .set_not_serving::<ExchangeServiceServer<Gateway>>()
             .await;
         self.served.stop_accepting.trigger();
+        self.order_entry.begin_stop().await;
         if tokio::time::timeout(self.drain_timeout, admission.emptied())
             .await
             .is_err()
@@ -120,6 +124,12 @@ impl Stopping {
                 jobs = admission.in_flight(),
                 "clients did not hear how their jobs ended"
             );
+        }
+        if tokio::time::timeout(REPORT_TIMEOUT, self.order_entry.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("not every order-entry session heard that the exchange stops");
         }
         self.release_credits().await;
         self.stop_agents.trigger();
@@ -143,6 +153,7 @@ impl Stopping {
             .context("the journal could not be closed")?;
         // It followed the sequencer to its end.
         self.following.await.context("market data broke")?.ok();
+        self.following_orders.await.context("order entry broke")?;
         self.outbox
             .finish(SETTLE_TIMEOUT)
             .await

@@ -6,4 +6,4 @@ mod explain;
 mod jobs;
 mod restart;
 
-pub(crate) use jobs::with;
+pub(crate) use jobs::{complaint, with};

@@ -18,6 +18,7 @@ mod link;
 mod load;
 mod market_data;
 mod money;
+mod order_entry;
 mod registry;
 mod sequencer;
 mod support;

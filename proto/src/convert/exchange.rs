@@ -7,11 +7,10 @@ use domain::{
 
 use super::error::{FieldError, FieldResult};
 use super::values::{
-    id_from_wire, price_from_wire, self_trade_from_wire, text_from_wire, tier_from_wire, tier_to_wire,
-    time_in_force_from_wire, time_in_force_to_wire,
+    id_from_wire, price_from_wire, self_trade_from_wire, self_trade_to_wire, text_from_wire, tier_from_wire,
+    tier_to_wire, time_in_force_from_wire, time_in_force_to_wire,
 };
 use crate::exchange::v1 as wire;
-use crate::types::v1 as types;
 
 /// Jobs that one request may carry: as many as a person compares, few enough that one request's prompts fit a message.
 pub const JOBS_PER_REQUEST_MAX: usize = 16;
@@ -318,13 +317,6 @@ fn excluded(islands: &[String]) -> FieldResult<Excluded> {
 #[must_use]
 pub fn bid_terms_to_wire(terms: &BidTerms, regions: &RegionTable, now: Timestamp) -> wire::BidTerms {
     let code = |region| regions.code(region).unwrap_or_default().to_owned();
-    let self_trade = match terms.self_trade {
-        SelfTradeMode::Skip => types::SelfTradeMode::Skip,
-        SelfTradeMode::CancelNewest => types::SelfTradeMode::CancelNewest,
-        SelfTradeMode::CancelOldest => types::SelfTradeMode::CancelOldest,
-        SelfTradeMode::CancelBoth => types::SelfTradeMode::CancelBoth,
-        SelfTradeMode::Allow => types::SelfTradeMode::Allow,
-    };
     wire::BidTerms {
         limit: terms.limit.map(Price::get),
         home_region: code(terms.eligibility.home),
@@ -337,7 +329,7 @@ pub fn bid_terms_to_wire(terms: &BidTerms, regions: &RegionTable, now: Timestamp
         time_in_force: terms
             .time_in_force
             .map(|time_in_force| time_in_force_to_wire(time_in_force, now)),
-        self_trade: self_trade.into(),
+        self_trade: self_trade_to_wire(terms.self_trade).into(),
         jobs_min: terms.jobs_min.get(),
     }
 }
@@ -345,6 +337,7 @@ pub fn bid_terms_to_wire(terms: &BidTerms, regions: &RegionTable, now: Timestamp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::v1 as types;
 
     fn table() -> RegionTable {
         let rows = [[10, 90], [90, 10]];

@@ -216,6 +216,18 @@ pub fn self_trade_from_wire(field: &str, number: i32) -> FieldResult<SelfTradeMo
     })
 }
 
+/// A self-trade mode on the wire.
+#[must_use]
+pub const fn self_trade_to_wire(mode: SelfTradeMode) -> wire::SelfTradeMode {
+    match mode {
+        SelfTradeMode::Skip => wire::SelfTradeMode::Skip,
+        SelfTradeMode::CancelNewest => wire::SelfTradeMode::CancelNewest,
+        SelfTradeMode::CancelOldest => wire::SelfTradeMode::CancelOldest,
+        SelfTradeMode::CancelBoth => wire::SelfTradeMode::CancelBoth,
+        SelfTradeMode::Allow => wire::SelfTradeMode::Allow,
+    }
+}
+
 /// A liquidity.
 ///
 /// # Errors

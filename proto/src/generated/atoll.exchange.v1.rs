@@ -2779,3 +2779,897 @@ pub mod operator_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What a client sends. The first message opens or resumes a session, and no later one does.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionRequest {
+    /// What is to be done, in this order: at most 1,024. Each is answered by itself.
+    #[prost(message, repeated, tag = "3")]
+    pub commands: ::prost::alloc::vec::Vec<OrderCommand>,
+    /// Reports up to this sequence have arrived and need not be kept any longer.
+    #[prost(uint64, tag = "4")]
+    pub received_through: u64,
+    /// How the session begins.
+    #[prost(oneof = "session_request::Start", tags = "1, 2")]
+    pub start: ::core::option::Option<session_request::Start>,
+}
+/// Nested message and enum types in `SessionRequest`.
+pub mod session_request {
+    /// How the session begins.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Start {
+        /// Begins a new session.
+        #[prost(message, tag = "1")]
+        Open(super::OpenSession),
+        /// Goes on with one that was cut.
+        #[prost(message, tag = "2")]
+        Resume(super::ResumeSession),
+    }
+}
+/// Begins a session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenSession {
+    /// Whether orders stay when the connection is lost, until the session ends. Otherwise they are cancelled at once.
+    #[prost(bool, tag = "1")]
+    pub keep_orders_on_disconnect: bool,
+}
+/// Goes on with a session: the resume token.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeSession {
+    /// The session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The sequence of the first report that has not arrived.
+    #[prost(uint64, tag = "2")]
+    pub next_report: u64,
+}
+/// One command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderCommand {
+    /// The client's own number for the command; the report that answers it carries it.
+    #[prost(uint64, tag = "1")]
+    pub reference: u64,
+    /// What to do.
+    #[prost(oneof = "order_command::Command", tags = "2, 3, 4, 5, 6, 7")]
+    pub command: ::core::option::Option<order_command::Command>,
+}
+/// Nested message and enum types in `OrderCommand`.
+pub mod order_command {
+    /// What to do.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Command {
+        /// Enters a bid with its jobs' inputs. Their output comes as reports of this session.
+        #[prost(message, tag = "2")]
+        PlaceBid(super::SubmitJobRequest),
+        /// Enters an ask of an Island of the caller's.
+        #[prost(message, tag = "3")]
+        PlaceAsk(super::PlaceAskRequest),
+        /// Cancels what is left of an order, and stops its jobs that run.
+        #[prost(message, tag = "4")]
+        Cancel(super::CancelCommand),
+        /// Cancels many orders at once.
+        #[prost(message, tag = "5")]
+        CancelAll(super::CancelAllCommand),
+        /// Lowers what is left of an order; it keeps its place.
+        #[prost(message, tag = "6")]
+        Amend(super::AmendCommand),
+        /// Arms, renews or disarms the session's dead-man switch.
+        #[prost(message, tag = "7")]
+        DeadMan(super::DeadManCommand),
+    }
+}
+/// An ask.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaceAskRequest {
+    /// The client's name for the order, 1 to 64 characters, unique per account; empty for one made by the exchange.
+    #[prost(string, tag = "1")]
+    pub client_order_id: ::prost::alloc::string::String,
+    /// The Island that is to do the work; its agent must be connected.
+    #[prost(string, tag = "2")]
+    pub island_id: ::prost::alloc::string::String,
+    /// The model.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// Nano-credits per 1,000 work units.
+    #[prost(uint64, tag = "4")]
+    pub price: u64,
+    /// How many jobs.
+    #[prost(uint32, tag = "5")]
+    pub jobs: u32,
+    /// How long it stays; GTC unless said otherwise, FOK is refused.
+    #[prost(message, optional, tag = "6")]
+    pub time_in_force: ::core::option::Option<super::super::types::v1::TimeInForce>,
+    /// Whether it is refused if it would trade on arrival.
+    #[prost(bool, tag = "7")]
+    pub post_only: bool,
+    /// What happens when it would meet the caller's own bid.
+    #[prost(enumeration = "super::super::types::v1::SelfTradeMode", tag = "8")]
+    pub self_trade: i32,
+}
+/// What became of an ask that was entered outside of a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaceAskResponse {
+    /// Its first report: it is on the book, has traded, or was there already.
+    #[prost(message, optional, tag = "1")]
+    pub execution: ::core::option::Option<ExecutionReport>,
+}
+/// Cancels one order. It is named by either id; one that is still on its way is waited for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelCommand {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Or the client's name for an order of this session.
+    #[prost(string, tag = "2")]
+    pub client_order_id: ::prost::alloc::string::String,
+}
+/// Cancels many orders. Jobs that run go on: cancel their orders by name to stop them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelAllCommand {
+    /// Which.
+    #[prost(enumeration = "CancelScope", tag = "1")]
+    pub scope: i32,
+    /// Of the account's, only those in this model; empty for all.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+}
+/// Lowers what is left of an order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AmendCommand {
+    /// The order.
+    #[prost(string, tag = "1")]
+    pub order_id: ::prost::alloc::string::String,
+    /// Or the client's name for an order of this session.
+    #[prost(string, tag = "2")]
+    pub client_order_id: ::prost::alloc::string::String,
+    /// What is to be left of it: less than now, and not nothing.
+    #[prost(uint32, tag = "3")]
+    pub leaves_quantity: u32,
+}
+/// Sets the dead-man switch. Unless it is set again in time, all orders of the session are cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadManCommand {
+    /// Cancel after so many milliseconds, at most 24 hours; 0 disarms it.
+    #[prost(uint64, tag = "1")]
+    pub cancel_after_ms: u64,
+}
+/// What the exchange sends. A message without anything in it says that the session lives.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionResponse {
+    /// The session begins; in the first message only.
+    #[prost(message, optional, tag = "1")]
+    pub opened: ::core::option::Option<SessionOpened>,
+    /// What became of commands, orders and jobs, in the order of their sequences.
+    #[prost(message, repeated, tag = "2")]
+    pub reports: ::prost::alloc::vec::Vec<Report>,
+    /// The connection ends; in the last message only.
+    #[prost(message, optional, tag = "3")]
+    pub goodbye: ::core::option::Option<SessionGoodbye>,
+}
+/// A session begins, or goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionOpened {
+    /// The session: with the next report's sequence, the resume token.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The sequence of the first report that follows.
+    #[prost(uint64, tag = "2")]
+    pub next_report: u64,
+    /// How long after the connection is lost the session can be resumed.
+    #[prost(uint64, tag = "3")]
+    pub resume_within_ms: u64,
+    /// How many reports are kept that were not received.
+    #[prost(uint64, tag = "4")]
+    pub reports_kept_max: u64,
+    /// Whether the orders are cancelled when the connection is lost.
+    #[prost(bool, tag = "5")]
+    pub cancels_on_disconnect: bool,
+}
+/// Why a connection ends, and how to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionGoodbye {
+    /// A stable code, such as STOPPING, STREAM_STALLED, RESUMED_ELSEWHERE.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// What happened and what to do, for people.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// How to go on where this connection ends; absent if the session is over.
+    #[prost(message, optional, tag = "3")]
+    pub resume: ::core::option::Option<ResumeSession>,
+}
+/// One report.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Report {
+    /// Its place among the session's reports, from 1 without a gap.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The reference of the command that it answers; 0 if it answers none.
+    #[prost(uint64, tag = "2")]
+    pub reference: u64,
+    /// When, by the exchange's clock.
+    #[prost(uint64, tag = "3")]
+    pub at_us: u64,
+    /// What it says.
+    #[prost(oneof = "report::Report", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
+    pub report: ::core::option::Option<report::Report>,
+}
+/// Nested message and enum types in `Report`.
+pub mod report {
+    /// What it says.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Report {
+        /// What became of an order.
+        #[prost(message, tag = "4")]
+        Execution(super::ExecutionReport),
+        /// A command was refused and changed nothing.
+        #[prost(message, tag = "5")]
+        Refused(super::Refusal),
+        /// A mass cancel was carried out; each order has had its own report.
+        #[prost(message, tag = "6")]
+        CancelledAll(super::CancelAllReport),
+        /// The dead-man switch was set, or has fired.
+        #[prost(message, tag = "7")]
+        DeadMan(super::DeadManReport),
+        /// An Island took a job.
+        #[prost(message, tag = "8")]
+        Matched(super::Matched),
+        /// Text arrived.
+        #[prost(message, tag = "9")]
+        Output(super::Output),
+        /// The Island was lost; the rest is bid for again.
+        #[prost(message, tag = "10")]
+        FailedOver(super::FailedOver),
+        /// A job is over.
+        #[prost(message, tag = "11")]
+        Completed(super::Completed),
+    }
+}
+/// What became of an order, in FIX's words. For every order that was taken in, cumulative and leaves quantity add up to
+/// the order quantity until it has ended; then leaves is 0.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutionReport {
+    /// Why this report.
+    #[prost(enumeration = "ExecutionType", tag = "1")]
+    pub execution_type: i32,
+    /// How the order stands.
+    #[prost(enumeration = "OrderStatus", tag = "2")]
+    pub order_status: i32,
+    /// Its side.
+    #[prost(enumeration = "super::super::types::v1::Side", tag = "3")]
+    pub side: i32,
+    /// Its id; empty if it was refused.
+    #[prost(string, tag = "4")]
+    pub order_id: ::prost::alloc::string::String,
+    /// The client's name for it.
+    #[prost(string, tag = "5")]
+    pub client_order_id: ::prost::alloc::string::String,
+    /// The model.
+    #[prost(string, tag = "6")]
+    pub model: ::prost::alloc::string::String,
+    /// Its limit, or the price of an ask; for a bid without a limit, the protection price.
+    #[prost(uint64, tag = "7")]
+    pub price: u64,
+    /// Jobs it is for. An amend lowers it.
+    #[prost(uint32, tag = "8")]
+    pub order_quantity: u32,
+    /// Jobs that traded.
+    #[prost(uint32, tag = "9")]
+    pub cum_quantity: u32,
+    /// Jobs left.
+    #[prost(uint32, tag = "10")]
+    pub leaves_quantity: u32,
+    /// For a trade: at this price.
+    #[prost(uint64, tag = "11")]
+    pub last_price: u64,
+    /// For a trade: so many jobs.
+    #[prost(uint32, tag = "12")]
+    pub last_quantity: u32,
+    /// For a trade: whether the order rested or arrived.
+    #[prost(enumeration = "super::super::types::v1::Liquidity", tag = "13")]
+    pub liquidity: i32,
+    /// For a trade: its id.
+    #[prost(string, tag = "14")]
+    pub trade_id: ::prost::alloc::string::String,
+    /// For a new order: the parameters in force.
+    #[prost(message, optional, tag = "15")]
+    pub terms: ::core::option::Option<OrderTerms>,
+    /// For one that was refused, cancelled or has expired: why.
+    #[prost(message, optional, tag = "16")]
+    pub reason: ::core::option::Option<Refusal>,
+}
+/// The parameters of an order that are in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderTerms {
+    /// How long it stays.
+    #[prost(message, optional, tag = "1")]
+    pub time_in_force: ::core::option::Option<super::super::types::v1::TimeInForce>,
+    /// What happens when it would meet an order of the same owner.
+    #[prost(enumeration = "super::super::types::v1::SelfTradeMode", tag = "2")]
+    pub self_trade: i32,
+    /// Of a bid: where and by whom it may be filled.
+    #[prost(message, optional, tag = "3")]
+    pub bid: ::core::option::Option<BidTerms>,
+    /// Of a bid: the most work units that one job may be.
+    #[prost(uint64, tag = "4")]
+    pub units_max: u64,
+    /// Of a bid: buying power set aside, in nano-credits.
+    #[prost(int64, tag = "5")]
+    pub reserved_nano: i64,
+    /// Of a bid: tokens of each job's prompt.
+    #[prost(uint32, repeated, tag = "6")]
+    pub prompt_tokens: ::prost::alloc::vec::Vec<u32>,
+    /// Of an ask: the Island.
+    #[prost(string, tag = "7")]
+    pub island_id: ::prost::alloc::string::String,
+    /// Of an ask: where it stands.
+    #[prost(message, optional, tag = "8")]
+    pub cell: ::core::option::Option<super::super::types::v1::Cell>,
+    /// Of an ask: whether it would have been refused had it traded on arrival.
+    #[prost(bool, tag = "9")]
+    pub post_only: bool,
+}
+/// Why something was refused or ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// A stable code, such as UNKNOWN_ORDER; each has a page in docs/errors.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// What happened and what to do, for people.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// The field of the command that is wrong, where one is.
+    #[prost(string, tag = "3")]
+    pub field: ::prost::alloc::string::String,
+    /// Whether the same command may succeed a moment later.
+    #[prost(bool, tag = "4")]
+    pub may_retry: bool,
+}
+/// A mass cancel was carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelAllReport {
+    /// How many orders it ended.
+    #[prost(uint32, tag = "1")]
+    pub orders: u32,
+}
+/// How the dead-man switch stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadManReport {
+    /// When it fires; 0 when it is off.
+    #[prost(uint64, tag = "1")]
+    pub fires_at_us: u64,
+    /// Whether it is off because it has fired.
+    #[prost(bool, tag = "2")]
+    pub fired: bool,
+}
+/// Which orders a mass cancel ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CancelScope {
+    /// Not given: those of this session.
+    Unspecified = 0,
+    /// Those of this session.
+    Session = 1,
+    /// Those of the account, whichever way they were entered.
+    Account = 2,
+}
+impl CancelScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CANCEL_SCOPE_UNSPECIFIED",
+            Self::Session => "CANCEL_SCOPE_SESSION",
+            Self::Account => "CANCEL_SCOPE_ACCOUNT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CANCEL_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CANCEL_SCOPE_SESSION" => Some(Self::Session),
+            "CANCEL_SCOPE_ACCOUNT" => Some(Self::Account),
+            _ => None,
+        }
+    }
+}
+/// Why a report was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExecutionType {
+    /// Not given.
+    Unspecified = 0,
+    /// The order was taken in.
+    New = 1,
+    /// It traded.
+    Trade = 2,
+    /// What was left of it was cancelled.
+    Canceled = 3,
+    /// Its time ran out.
+    Expired = 4,
+    /// It was amended.
+    Replaced = 5,
+    /// It was refused.
+    Rejected = 6,
+    /// Nothing was left to cancel, but its jobs that run were told to stop.
+    PendingCancel = 7,
+    /// It repeats an order that was entered before: nothing was done, this is how that one stands.
+    OrderStatus = 8,
+}
+impl ExecutionType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXECUTION_TYPE_UNSPECIFIED",
+            Self::New => "EXECUTION_TYPE_NEW",
+            Self::Trade => "EXECUTION_TYPE_TRADE",
+            Self::Canceled => "EXECUTION_TYPE_CANCELED",
+            Self::Expired => "EXECUTION_TYPE_EXPIRED",
+            Self::Replaced => "EXECUTION_TYPE_REPLACED",
+            Self::Rejected => "EXECUTION_TYPE_REJECTED",
+            Self::PendingCancel => "EXECUTION_TYPE_PENDING_CANCEL",
+            Self::OrderStatus => "EXECUTION_TYPE_ORDER_STATUS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXECUTION_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXECUTION_TYPE_NEW" => Some(Self::New),
+            "EXECUTION_TYPE_TRADE" => Some(Self::Trade),
+            "EXECUTION_TYPE_CANCELED" => Some(Self::Canceled),
+            "EXECUTION_TYPE_EXPIRED" => Some(Self::Expired),
+            "EXECUTION_TYPE_REPLACED" => Some(Self::Replaced),
+            "EXECUTION_TYPE_REJECTED" => Some(Self::Rejected),
+            "EXECUTION_TYPE_PENDING_CANCEL" => Some(Self::PendingCancel),
+            "EXECUTION_TYPE_ORDER_STATUS" => Some(Self::OrderStatus),
+            _ => None,
+        }
+    }
+}
+/// How an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrderStatus {
+    /// Not known here any more: the order was entered in another session, or has ended.
+    Unspecified = 0,
+    /// On the book, nothing traded.
+    New = 1,
+    /// Some of it traded, the rest is on the book.
+    PartiallyFilled = 2,
+    /// All of it traded.
+    Filled = 3,
+    /// What was left was cancelled.
+    Canceled = 4,
+    /// What was left expired.
+    Expired = 5,
+    /// Refused.
+    Rejected = 6,
+}
+impl OrderStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_STATUS_UNSPECIFIED",
+            Self::New => "ORDER_STATUS_NEW",
+            Self::PartiallyFilled => "ORDER_STATUS_PARTIALLY_FILLED",
+            Self::Filled => "ORDER_STATUS_FILLED",
+            Self::Canceled => "ORDER_STATUS_CANCELED",
+            Self::Expired => "ORDER_STATUS_EXPIRED",
+            Self::Rejected => "ORDER_STATUS_REJECTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_STATUS_NEW" => Some(Self::New),
+            "ORDER_STATUS_PARTIALLY_FILLED" => Some(Self::PartiallyFilled),
+            "ORDER_STATUS_FILLED" => Some(Self::Filled),
+            "ORDER_STATUS_CANCELED" => Some(Self::Canceled),
+            "ORDER_STATUS_EXPIRED" => Some(Self::Expired),
+            "ORDER_STATUS_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod order_entry_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Orders of consumers and of Islands' owners. Callers prove themselves with `authorization: Bearer <API key>`.
+    #[derive(Debug, Clone)]
+    pub struct OrderEntryServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl OrderEntryServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> OrderEntryServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> OrderEntryServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            OrderEntryServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Commands go up, reports come down, both in order and in batches. Every report has a sequence, and a session that
+        /// was cut goes on from any report that is still kept.
+        pub async fn session(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::SessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SessionResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OrderEntryService/Session",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OrderEntryService", "Session"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Enters one ask outside of any session. It stays while the Island's agent is connected.
+        pub async fn place_ask(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlaceAskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlaceAskResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OrderEntryService/PlaceAsk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OrderEntryService", "PlaceAsk"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod order_entry_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with OrderEntryServiceServer.
+    #[async_trait]
+    pub trait OrderEntryService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Session method.
+        type SessionStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SessionResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Commands go up, reports come down, both in order and in batches. Every report has a sequence, and a session that
+        /// was cut goes on from any report that is still kept.
+        async fn session(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SessionRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::SessionStream>, tonic::Status>;
+        /// Enters one ask outside of any session. It stays while the Island's agent is connected.
+        async fn place_ask(
+            &self,
+            request: tonic::Request<super::PlaceAskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlaceAskResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Orders of consumers and of Islands' owners. Callers prove themselves with `authorization: Bearer <API key>`.
+    #[derive(Debug)]
+    pub struct OrderEntryServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> OrderEntryServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for OrderEntryServiceServer<T>
+    where
+        T: OrderEntryService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/atoll.exchange.v1.OrderEntryService/Session" => {
+                    #[allow(non_camel_case_types)]
+                    struct SessionSvc<T: OrderEntryService>(pub Arc<T>);
+                    impl<
+                        T: OrderEntryService,
+                    > tonic::server::StreamingService<super::SessionRequest>
+                    for SessionSvc<T> {
+                        type Response = super::SessionResponse;
+                        type ResponseStream = T::SessionStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SessionRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderEntryService>::session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.OrderEntryService/PlaceAsk" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlaceAskSvc<T: OrderEntryService>(pub Arc<T>);
+                    impl<
+                        T: OrderEntryService,
+                    > tonic::server::UnaryService<super::PlaceAskRequest>
+                    for PlaceAskSvc<T> {
+                        type Response = super::PlaceAskResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlaceAskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OrderEntryService>::place_ask(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlaceAskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for OrderEntryServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "atoll.exchange.v1.OrderEntryService";
+    impl<T> tonic::server::NamedService for OrderEntryServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

@@ -77,6 +77,8 @@ kinds! {
     STORAGE_FULL: Unavailable, 503, Yes;
     /// The exchange is stopping.
     STOPPING: Unavailable, 503, Yes;
+    /// The account has as many order-entry sessions as one may have, or the exchange as many as it holds.
+    TOO_MANY_SESSIONS: ResourceExhausted, 429, Yes;
     /// Something of ours broke.
     INTERNAL: Internal, 500, No;
 
@@ -143,6 +145,14 @@ kinds! {
     SESSION_LOST: Unavailable, 503, Yes;
     /// The client did not read his stream.
     STREAM_STALLED: Aborted, 422, No;
+
+    // Long sessions.
+    /// No such order-entry session of the caller's, or it has ended.
+    SESSION_ENDED: NotFound, 404, No;
+    /// The reports from which the session was to go on are not kept any more.
+    REPORTS_GONE: OutOfRange, 422, No;
+    /// The session was resumed over another connection.
+    RESUMED_ELSEWHERE: Aborted, 422, No;
 
     // What only Islands, operators and the exchange itself meet.
     /// The region table drops or moves a region in use.

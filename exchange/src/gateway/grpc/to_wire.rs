@@ -52,7 +52,7 @@ pub(super) fn repeated(order: OrderId, client_order_id: String) -> wire::Accepte
     }
 }
 
-pub(super) fn report(gateway: &Gateway, report: Report) -> wire::SubmitJobResponse {
+pub(crate) fn report(gateway: &Gateway, report: Report) -> wire::SubmitJobResponse {
     let event = match report {
         Report::Matched(matched) => Event::Matched(matched_to_wire(&matched, &gateway.names)),
         Report::Output(output) => Event::Output(wire::Output {

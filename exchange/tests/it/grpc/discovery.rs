@@ -32,6 +32,7 @@ async fn reflection_lists_every_service_in_both_versions() {
     let expected = [
         "atoll.agent.v1.AgentService",
         "atoll.exchange.v1.ExchangeService",
+        "atoll.exchange.v1.OrderEntryService",
         "atoll.market_data.v1.MarketDataService",
         "grpc.health.v1.Health",
     ];

@@ -37,7 +37,7 @@ fn with_terms(change: impl FnOnce(&mut wire::BidTerms)) -> wire::SubmitJobReques
 }
 
 /// `CODE reason`, and `@field` where there is one.
-pub(super) fn complaint(status: &Status) -> String {
+pub(crate) fn complaint(status: &Status) -> String {
     let reason = status.get_details_error_info().map(|info| {
         assert_eq!(info.domain, "atoll.exchange");
         info.reason
