@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::runner::{ChatRequest, ChatRunner, FinishReason, JobEvent, StartError};
-use crate::sampler::Sampling;
+use runner::sampler::Sampling;
+use runner::{ChatRequest, ChatRunner, FinishReason, JobEvent, StartError};
 
 /// Ids read: enough to fill several steps, few enough to take under a second on a laptop.
 const PREFILL_TOKENS: u32 = 64;

@@ -8,9 +8,9 @@ use service::shutdown::Shutdown;
 use tokio::sync::watch;
 
 use crate::config::{Config, RunArgs, RunnerChoice, default_data};
-use crate::runner::candle;
 use crate::status::Status;
 use crate::{earnings, start};
+use runner::candle;
 
 /// Runs an Island until Ctrl-C or SIGTERM. To be called first thing in `main`: it may start the program again with
 /// the number of inference threads that was asked for.

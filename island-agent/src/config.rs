@@ -16,7 +16,7 @@ pub use file::{File, PricingFile, ReconnectFile, ScriptedFile, default_data};
 
 use crate::agent::BackoffRule;
 use crate::pricing::PricingRule;
-use crate::runner::scripted::Script;
+use runner::scripted::Script;
 
 /// Everything that an Island's program is told, checked.
 #[derive(Clone, Debug)]

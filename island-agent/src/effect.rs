@@ -8,8 +8,8 @@ use domain::{
     Credits, Digest, IslandId, JobId, LeaseEpoch, LeaseId, OrderId, Price, ReceiptBody, SessionId, Tier,
 };
 
-use crate::runner::FinishReason;
-use crate::sampler::Sampling;
+use runner::FinishReason;
+use runner::sampler::Sampling;
 
 /// One run of the runner, named by the agent: never used twice, whatever the exchange calls the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

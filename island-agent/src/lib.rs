@@ -17,8 +17,6 @@ pub mod models;
 pub mod offers;
 pub mod pricing;
 pub mod receipt;
-pub mod runner;
-pub mod sampler;
 pub mod session;
 pub mod status;
 

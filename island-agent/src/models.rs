@@ -3,7 +3,6 @@
 //! `docs/models.md` describes the folder that an installed model is; the exchange's registry reads
 //! the same folder. This module never runs a model.
 
-pub mod gguf;
 pub mod manifest;
 pub mod progress;
 pub mod source;

@@ -14,9 +14,9 @@ use crate::config::{Config, RunnerChoice};
 use crate::models::manifest::{Manifest, ModelId};
 use crate::models::progress::TerminalProgress;
 use crate::models::store::ModelStore;
-use crate::runner::ChatRunner;
-use crate::runner::candle::{CandleOptions, CandleRunner};
-use crate::runner::scripted::{Script, ScriptedRunner};
+use runner::ChatRunner;
+use runner::candle::{CandleOptions, CandleRunner};
+use runner::scripted::{Script, ScriptedRunner};
 
 /// A model that is ready to run.
 pub struct Prepared {

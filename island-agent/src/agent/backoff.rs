@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::sampler::draw;
+use runner::sampler::draw;
 
 /// How long to wait between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

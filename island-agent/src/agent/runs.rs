@@ -16,7 +16,7 @@ use domain::{Digest, JobId, LeaseEpoch, LeaseId, Price, ReceiptBody, ReceiptKind
 use crate::effect::{Assignment, Effect, Notice, Outgoing, Pay, RunId};
 use crate::limits::ENDED_LEASES_MAX;
 use crate::meter::Meter;
-use crate::runner::FinishReason;
+use runner::FinishReason;
 
 /// A model that this Island runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

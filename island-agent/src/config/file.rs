@@ -14,8 +14,8 @@ use super::{Config, RunnerChoice};
 use crate::agent::BackoffRule;
 use crate::limits::{MODELS_MAX, SLOTS_MAX};
 use crate::pricing::PricingRule;
-use crate::runner::candle;
-use crate::runner::scripted::{Fault, Script};
+use runner::candle;
+use runner::scripted::{Fault, Script};
 
 /// Where an exchange listens unless told otherwise.
 const EXCHANGE_DEFAULT: &str = "http://127.0.0.1:8080";

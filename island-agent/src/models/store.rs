@@ -17,11 +17,11 @@ use service::cache::{MODELS_VARIABLE, models_folder};
 
 use super::digest::{DigestError, Expected, verify};
 use super::fetch::{Means, fetch};
-use super::gguf::{Header, HeaderError};
 use super::manifest::{Manifest, ManifestError, ModelId, WEIGHTS_FILE};
 use super::progress::{Activity, Progress, Update};
 use super::source::Source;
 use super::tokenizer::{self, TokenizerError};
+use runner::gguf::{Header, HeaderError};
 
 /// Names the hub to fetch from.
 pub const HUB_VARIABLE: &str = "HF_ENDPOINT";

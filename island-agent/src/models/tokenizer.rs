@@ -5,11 +5,10 @@
 //! written: with another rule the ids would differ from those that the model was trained on, and
 //! its answers would be worse without a word.
 
-use candle_core::quantized::gguf_file::Value;
 use serde_json::json;
 use tokenizers::Tokenizer;
 
-use super::gguf::{Header, HeaderError};
+use runner::gguf::{Header, HeaderError};
 
 /// The token types of GGUF that mark a control token and one that a user added.
 const CONTROL: i64 = 3;
@@ -51,7 +50,7 @@ pub(super) struct TokenizerFiles {
 
 /// Derives the files from a checkpoint's header, and checks that they work.
 pub(super) fn derive(header: &Header) -> Result<TokenizerFiles, TokenizerError> {
-    let tokens = texts(header, "tokenizer.ggml.tokens")?;
+    let tokens = header.texts("tokenizer.ggml.tokens")?;
     let specials = specials(header, &tokens)?;
     let tokenizer = tokenizer_json(header, &tokens, &specials)?;
     check(&tokenizer, &tokens, &specials)?;
@@ -72,27 +71,16 @@ fn malformed(reason: impl Into<String>) -> TokenizerError {
     }
 }
 
-fn texts<'a>(header: &'a Header, key: &str) -> Result<Vec<&'a str>, TokenizerError> {
-    let text = |value: &'a Value| value.to_string().map(String::as_str);
-    let texts: Result<_, _> = header.list(key)?.iter().map(text).collect();
-    texts.map_err(|_| malformed(format!("{key} holds something that is not a text")))
-}
-
 /// Ids and texts of the tokens that are found in a text before anything is split.
 fn specials<'a>(header: &Header, tokens: &[&'a str]) -> Result<Vec<(u32, &'a str)>, TokenizerError> {
-    let kinds = header.list("tokenizer.ggml.token_type")?;
+    let kinds = header.numbers("tokenizer.ggml.token_type")?;
     if kinds.len() != tokens.len() {
         return Err(malformed("there are not as many token types as tokens"));
     }
-    let is_special = |kind: &Value| {
-        // Writers differ on whether a type is signed.
-        let unsigned = kind.to_u32().ok().map(i64::from);
-        let kind = unsigned.or_else(|| kind.to_i32().ok().map(i64::from));
-        kind == Some(CONTROL) || kind == Some(USER_DEFINED)
-    };
     let all = (0..).zip(kinds.iter().zip(tokens));
     Ok(all
-        .filter_map(|(id, (kind, text))| is_special(kind).then_some((id, *text)))
+        .filter(|(_, (kind, _))| [CONTROL, USER_DEFINED].contains(kind))
+        .map(|(id, (_, text))| (id, *text))
         .collect())
 }
 
@@ -117,7 +105,8 @@ fn tokenizer_json(
             return Err(TokenizerError::Unsupported { kind });
         }
     };
-    let merges: Option<Vec<_>> = texts(header, "tokenizer.ggml.merges")?
+    let merges: Option<Vec<_>> = header
+        .texts("tokenizer.ggml.merges")?
         .into_iter()
         .map(|merge| merge.split_once(' ').map(|(left, right)| json!([left, right])))
         .collect();

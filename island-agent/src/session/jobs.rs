@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::effect::{Assignment, Input, RunId};
 use crate::limits::{JOB_BATCHES_MAX, JOB_EVENTS_MAX};
-use crate::runner::{ChatRequest, ChatRunner, JobEvent};
+use runner::{ChatRequest, ChatRunner, JobEvent};
 
 /// The jobs that run on this machine.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ fn inputs_of(run: RunId, events: impl Iterator<Item = JobEvent>) -> (Vec<Input>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::FinishReason;
+    use runner::FinishReason;
 
     #[test]
     fn neighbours_are_joined_and_gaps_are_kept_apart() {

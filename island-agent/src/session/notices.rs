@@ -1,7 +1,7 @@
 //! What the owner reads while the Island runs.
 
 use crate::effect::{Notice, Pay};
-use crate::runner::FinishReason;
+use runner::FinishReason;
 
 pub(super) fn log(notice: &Notice) {
     match notice {

@@ -18,8 +18,8 @@ use crate::effect::{AskReport, AskStatus, Assignment, Beat, Incoming, Outgoing, 
 use crate::identity::Identity;
 use crate::limits::FOREIGN_TEXT_MAX;
 use crate::receipt;
-use crate::runner::FinishReason;
-use crate::sampler::Sampling;
+use runner::FinishReason;
+use runner::sampler::Sampling;
 
 /// What an Island says of itself in `Hello`.
 #[derive(Clone, Debug)]

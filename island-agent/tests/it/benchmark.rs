@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use island_agent::benchmark::{BenchmarkError, Measured, measure_once};
-use island_agent::runner::scripted::{Fault, Script, ScriptedRunner};
+use runner::scripted::{Fault, Script, ScriptedRunner};
 
 #[test]
 fn a_speed_is_measured_once_and_survives_a_damaged_file() {

@@ -6,9 +6,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use island_agent::models::manifest::Manifest;
 use island_agent::models::progress::Silent;
 use island_agent::models::store::{InstalledModel, ModelStore};
-use island_agent::runner::candle::{CandleOptions, CandleRunner, LoadError};
-use island_agent::runner::{ChatRequest, ChatRunner, FinishReason, StartError};
-use island_agent::sampler::Sampling;
+use runner::candle::{CandleOptions, CandleRunner, LoadError};
+use runner::sampler::Sampling;
+use runner::{ChatRequest, ChatRunner, FinishReason, StartError};
 use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
 

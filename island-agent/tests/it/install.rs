@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use candle_core::quantized::gguf_file::Value;
-use island_agent::models::gguf::Header;
 use island_agent::models::manifest::{Manifest, ModelId};
 use island_agent::models::progress::{Activity, Progress, Silent, Update};
 use island_agent::models::store::{Depth, InstallError, InstalledModel, ModelStore};
+use runner::gguf::Header;
 use tempfile::TempDir;
 use tokenizers::Tokenizer;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use island_agent::runner::scripted::{Fault, Script, ScriptedRunner};
-use island_agent::runner::{ChatRequest, ChatRunner, FinishReason, StartError};
-use island_agent::sampler::{Sampling, SamplingError};
+use runner::sampler::{Sampling, SamplingError};
+use runner::scripted::{Fault, Script, ScriptedRunner};
+use runner::{ChatRequest, ChatRunner, FinishReason, StartError};
 use tokio::sync::mpsc;
 
 use crate::stream::{collect, request, resumed, run};

@@ -1,7 +1,7 @@
 //! Runs one job and collects what it emits.
 
-use island_agent::runner::{ChatRequest, ChatRunner, FinishReason, JobEvent};
-use island_agent::sampler::Sampling;
+use runner::sampler::Sampling;
+use runner::{ChatRequest, ChatRunner, FinishReason, JobEvent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

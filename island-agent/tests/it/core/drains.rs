@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Credits, LeaseId, Timestamp};
 use expect_test::expect;
 use island_agent::effect::{Beat, Incoming, Input, Signatures, Verdict};
-use island_agent::runner::FinishReason;
+use runner::FinishReason;
 
 use super::scenario::{Script, check, final_receipt, revoke, settings};
 

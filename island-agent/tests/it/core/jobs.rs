@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Credits, Digest, LeaseId, Price};
 use expect_test::expect;
 use island_agent::effect::{Effect, Incoming, Input, Outgoing, RunId, Signatures, Verdict};
-use island_agent::runner::FinishReason;
+use runner::FinishReason;
 
 use super::scenario::{Script, assignment, check, final_receipt, revoke, settings};
 

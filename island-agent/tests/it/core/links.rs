@@ -5,8 +5,8 @@ use std::time::Duration;
 use domain::IslandId;
 use expect_test::expect;
 use island_agent::effect::{Beat, Effect, Incoming, Input, Notice, Outgoing, Pay, Remedy, RunId};
-use island_agent::runner::FinishReason;
 use island_agent::status::Phase;
+use runner::FinishReason;
 
 use super::scenario::{Script, assignment, check, revoke, settings, show};
 

@@ -7,8 +7,8 @@ use domain::{ChainHead, IslandId, LeaseEpoch, LeaseId, OrderId, ReceiptKind, Ses
 use island_agent::effect::{
     AskReport, AskStatus, Beat, Effect, Incoming, Input, Outgoing, Remedy, RunId, Verdict,
 };
-use island_agent::runner::FinishReason;
 use proptest::prelude::*;
+use runner::FinishReason;
 
 use super::scenario::{Script, assignment, settings};
 

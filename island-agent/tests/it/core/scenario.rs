@@ -12,8 +12,8 @@ use island_agent::effect::{
     Stopped,
 };
 use island_agent::pricing::PricingRule;
-use island_agent::runner::FinishReason;
-use island_agent::sampler::Sampling;
+use runner::FinishReason;
+use runner::sampler::Sampling;
 
 pub(super) fn settings(slots: u32) -> Settings {
     Settings {

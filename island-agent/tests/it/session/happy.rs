@@ -8,12 +8,12 @@ use std::fs;
 use std::time::Duration;
 
 use island_agent::earnings::{EarningLine, summarise};
-use island_agent::runner::scripted::{Fault, Script};
 use island_agent::status::Phase;
 use proto::agent::v1::session_request::Message as Heard;
 use proto::agent::v1::session_response::Message as Said;
 use proto::agent::v1::{AskStatus, Assign, FinishReason};
 use proto::types::v1 as types;
+use runner::scripted::{Fault, Script};
 
 use super::fake::{FakeExchange, PRICE, assign, revoke, tier};
 use super::{MODEL, island};

@@ -1,11 +1,11 @@
 //! An exchange that says what it should not.
 
 use ed25519_dalek::SigningKey;
-use island_agent::runner::scripted::Script;
 use proto::agent::v1::session_request::Message as Heard;
 use proto::agent::v1::session_response::Message as Said;
 use proto::agent::v1::{Assign, Challenge, FinishReason, ReceiptReport, Sampling, Welcome};
 use proto::types::v1 as types;
+use runner::scripted::Script;
 
 use super::fake::{FakeExchange, FakeSession, assign, countersign, exchange_key, revoke, tier};
 use super::island;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use island_agent::runner::scripted::Script;
 use island_agent::start_with;
 use island_agent::status::Phase;
 use proto::agent::v1::FinishReason;
 use proto::agent::v1::session_request::Message as Heard;
 use proto::agent::v1::session_response::Message as Said;
+use runner::scripted::Script;
 use service::secret::Secret;
 use service::shutdown::Shutdown;
 

@@ -13,7 +13,7 @@ use candle_core::quantized::QTensor;
 
 use super::linear::Linear;
 use super::llama::{Layer, Llama, Rotations, Shape};
-use crate::models::gguf::{Header, HeaderError};
+use crate::gguf::{Header, HeaderError};
 
 /// The most layers that are accepted: more than the largest llama has.
 const LAYER_COUNT_MAX: u32 = 256;

@@ -14,7 +14,7 @@
 
 use std::cmp::Ordering;
 
-use crate::runner::kernels::exp;
+use crate::kernels::exp;
 
 /// The step between two SplitMix64 states: 2^64 divided by the golden ratio, made odd.
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -20,7 +20,7 @@ use self::engine::{Admitted, Slot};
 use self::linear::Rows;
 use self::load::load;
 use super::{ChatRequest, ChatRunner, JobEvent, RunnerDescription, StartError};
-use crate::models::gguf::Header;
+use crate::gguf::Header;
 
 mod cache;
 mod engine;

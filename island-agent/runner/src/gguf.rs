@@ -122,7 +122,11 @@ impl Header {
     }
 
     /// A text entry.
-    pub(crate) fn text(&self, key: &str) -> Result<&str, HeaderError> {
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, or it is something else.
+    pub fn text(&self, key: &str) -> Result<&str, HeaderError> {
         let text = self.value(key)?.to_string();
         text.map(String::as_str).map_err(|_| self.missing(key))
     }
@@ -138,6 +142,39 @@ impl Header {
     pub(crate) fn float(&self, key: &str) -> Result<f32, HeaderError> {
         let float = self.value(key)?.to_f32();
         float.map_err(|_| self.missing(key))
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, or it holds something else.
+    pub fn texts(&self, key: &str) -> Result<Vec<&str>, HeaderError> {
+        self.list(key)?
+            .iter()
+            .map(|value| {
+                value
+                    .to_string()
+                    .map(String::as_str)
+                    .map_err(|_| self.missing(key))
+            })
+            .collect()
+    }
+
+    /// A list of whole numbers. Writers differ on whether small ones are signed.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, or it holds something else.
+    pub fn numbers(&self, key: &str) -> Result<Vec<i64>, HeaderError> {
+        let number = |value: &Value| {
+            let unsigned = value.to_u32().ok().map(i64::from);
+            unsigned.or_else(|| value.to_i32().ok().map(i64::from))
+        };
+        self.list(key)?
+            .iter()
+            .map(|value| number(value).ok_or_else(|| self.missing(key)))
+            .collect()
     }
 
     /// A list.

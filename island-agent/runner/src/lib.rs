@@ -1,4 +1,4 @@
-//! The contract between the agent and whatever computes tokens.
+//! What computes on an Island, and the contract between it and the agent.
 //!
 //! A runner reads token ids and writes token ids; tensors, files and devices stay behind it. Its
 //! promises, which failover in mid-stream rests on:
@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::sampler::{Sampling, SamplingError};
 
 pub mod candle;
-pub(crate) mod kernels;
+pub mod gguf;
+mod kernels;
+pub mod sampler;
 pub mod scripted;
 
 /// The most stop ids that one request may name.

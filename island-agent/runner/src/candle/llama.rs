@@ -2,7 +2,7 @@
 //!
 //! A *span* is a run of consecutive ids of one job. All spans of a step share the matrix products;
 //! attention and everything else runs row by row against the job's own cache. No result depends
-//! on what shares a step with it: see [`super::linear`] and [`crate::runner::kernels`].
+//! on what shares a step with it: see [`super::linear`] and [`crate::kernels`].
 
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Result, Tensor};
@@ -10,7 +10,7 @@ use pulp::NullaryFnOnce;
 
 use super::cache::{CacheShape, KvCache};
 use super::linear::{Linear, Rows};
-use crate::runner::kernels::{self, Keyed};
+use crate::kernels::{self, Keyed};
 
 /// The numbers that a checkpoint's header states.
 #[derive(Clone, Copy, Debug)]
@@ -340,11 +340,11 @@ fn rows_of(spans: &[Span<'_>]) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::gguf::Header;
-    use crate::models::manifest::Manifest;
-    use crate::models::progress::Silent;
-    use crate::models::store::ModelStore;
-    use crate::runner::candle::load::load;
+    use crate::candle::load::load;
+    use crate::gguf::Header;
+    use island_agent::models::manifest::Manifest;
+    use island_agent::models::progress::Silent;
+    use island_agent::models::store::ModelStore;
 
     /// Ids of no text in particular.
     fn ids(count: u32) -> Vec<u32> {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::cache::KvCache;
 use super::llama::{Llama, Span, Wanted};
-use crate::runner::{ChatRequest, FinishReason, JobEvent};
+use crate::{ChatRequest, FinishReason, JobEvent};
 
 /// Rows that a reading job gets per step when nobody writes: enough to amortise reading the
 /// weights, few enough to obey a cancel within about a tenth of a second.
