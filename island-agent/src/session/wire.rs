@@ -371,7 +371,9 @@ mod tests {
         assert_eq!(
             problem(Response::Assign(named)),
             (
-                "assign.price: a price is a multiple of 1000 nano-credits per 1,000 work units".to_owned(),
+                "assign.price: a price is a multiple of 0.000001 credits per 1,000 work units: it has at most six \
+                 decimals"
+                    .to_owned(),
                 true
             )
         );
