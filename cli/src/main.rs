@@ -6,6 +6,7 @@ mod client;
 mod depth;
 mod explain;
 mod island;
+mod journal;
 mod operator;
 mod receipt;
 mod show;
@@ -55,6 +56,9 @@ enum Command {
     /// Halt, resume and bound the trading of a model.
     #[command(subcommand)]
     Operator(operator::Operator),
+    /// Look into an exchange's journal, check it, rebuild the market as it was.
+    #[command(subcommand)]
+    Journal(journal::Journal),
 }
 
 /// A command that asks a running exchange.
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Depth(Client { ask, connection }) => in_runtime(depth::run(&connection, ask)),
         Command::Explain(subject) => in_runtime(explain::run(subject)),
         Command::Operator(operator) => in_runtime(operator::run(operator)),
+        Command::Journal(journal) => journal::run(journal),
         Command::Jobs(connection) => in_runtime(account::jobs(&connection)),
         Command::Orders(connection) => in_runtime(account::orders(&connection)),
         Command::Balance(connection) => in_runtime(account::balance(&connection)),

@@ -10,6 +10,7 @@ mod answers;
 mod check;
 mod crash;
 mod failover;
+mod journal;
 mod life;
 mod refusals;
 mod support;
