@@ -75,6 +75,18 @@ const ROWS: &[Row] = &[
         goal: "= 1.0",
         run: failover_identical,
     },
+    Row {
+        name: "journal-append",
+        what: "microseconds to make 64 commands durable, beside one write and one sync of as many bytes",
+        goal: "<= 1.3",
+        run: journal_append,
+    },
+    Row {
+        name: "recovery",
+        what: "commands that a start replays in a second, beside two million",
+        goal: ">= 1.0",
+        run: recovery,
+    },
 ];
 
 /// Measures it.
@@ -170,6 +182,52 @@ fn failover_identical() -> Result<Figure> {
         unit: "answers",
         detail: outcome,
     })
+}
+
+/// The median over the batches of 64; the others, and the tails, are in the detail.
+fn journal_append() -> Result<Figure> {
+    let outcome = journal_bench("append")?;
+    let sizes = outcome["append"].as_array().context("no sizes in the outcome")?;
+    let size = sizes
+        .iter()
+        .find(|size| size["commands"] == 64)
+        .context("no batch of 64 was measured")?;
+    let median = |whose: &str| size[whose]["p50"].as_f64().context("no median in the outcome");
+    Ok(Figure {
+        ours: median("ours_us")?,
+        reference: median("floor_us")?,
+        unit: "us",
+        detail: outcome.clone(),
+    })
+}
+
+fn recovery() -> Result<Figure> {
+    let outcome = journal_bench("recovery")?;
+    let rate = outcome["recovery"]["replay_per_second"].as_f64();
+    Ok(Figure {
+        ours: rate.context("no rate in the outcome")?,
+        reference: 2_000_000.0,
+        unit: "commands/s",
+        detail: outcome,
+    })
+}
+
+/// Runs a measurement of the journal and reads the line of JSON that it prints.
+fn journal_bench(what: &str) -> Result<Value> {
+    let mut command = tools::cargo();
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        "exchange",
+        "--bench",
+        "journal",
+        "--",
+        what,
+    ]);
+    let printed = tools::output(&mut command)?;
+    let line = printed.lines().find(|line| line.starts_with('{'));
+    serde_json::from_str(line.context("the measurement printed no outcome")?).context("no JSON was printed")
 }
 
 fn cores() -> usize {
