@@ -67,8 +67,8 @@ pub struct OutboxParts {
 pub enum OutboxError {
     /// Billing has settled commands that this journal never had: it is another journal, or a part of it is gone.
     #[error(
-        "billing has settled this shard up to command {cursor}, but the journal ends at {journal}: restore the journal, \
-         or give this one a shard of its own"
+        "billing has settled this exchange up to command {cursor}, but the journal ends at {journal}: its folder is older \
+         than billing's books or another one; put the newest back, or begin anew with both folders"
     )]
     CursorAhead {
         /// Billing's cursor.

@@ -170,7 +170,7 @@ impl Atoll {
             .args([
                 "island",
                 "run",
-                "--parent",
+                "--die-with-parent",
                 &std::process::id().to_string(),
                 "--config",
             ])
