@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use domain::Sequence;
 use proto::exchange::v1::report::Report as Body;
 use proto::exchange::v1::submit_job_response::Event;
+use tokio::sync::watch::error::RecvError;
 
 use super::desk::Desk;
 use super::now;
@@ -37,6 +39,11 @@ async fn follow(gateway: &Gateway, desk: &Arc<Desk>, session: &Arc<Session>, ent
         // That it is on the book is told where the engine's events are followed, in their order.
         Ok(Submitted::Placed(placed)) => placed.reports,
         Ok(Submitted::Repeated { order, reports, .. }) => {
+            // The answer may be here before the order's own acceptance, which this session may have to tell first.
+            let entered = Sequence::new(order.get());
+            if has_followed(desk, entered).await.is_err() {
+                return;
+            }
             // What the order's own session tells already is not told twice.
             let is_told = session.lock().orders.contains(order);
             let answer = session.lock().orders.repeated(placing, order);
@@ -67,8 +74,13 @@ pub(super) fn refuse(desk: &Arc<Desk>, session: &Arc<Session>, placing: PlacingI
     }
 }
 
-async fn tell(gateway: &Gateway, desk: &Desk, session: &Session, mut reports: Reports) {
+/// Waits until the events of that command were told; `Err` if they never will be.
+async fn has_followed(desk: &Desk, wanted: Sequence) -> Result<(), RecvError> {
     let mut followed = desk.followed.subscribe();
+    followed.wait_for(|sequence| *sequence >= wanted).await.map(drop)
+}
+
+async fn tell(gateway: &Gateway, desk: &Desk, session: &Session, mut reports: Reports) {
     loop {
         // What is not read here waits in leasing, where it is joined and bounded.
         session.has_room_for_output().await;
@@ -76,10 +88,7 @@ async fn tell(gateway: &Gateway, desk: &Desk, session: &Session, mut reports: Re
             return;
         };
         if let Report::Matched(matched) = &report
-            && followed
-                .wait_for(|sequence| *sequence >= matched.sequence)
-                .await
-                .is_err()
+            && has_followed(desk, matched.sequence).await.is_err()
         {
             return;
         }
