@@ -3,8 +3,10 @@
 //! It shares the commands and events with the engine and none of its code. Where the engine plans before it acts,
 //! this one acts on a copy and throws the copy away.
 
+mod ending;
 mod islands;
 mod leases;
+mod matching;
 mod orders;
 
 use std::collections::BTreeMap;
