@@ -19,6 +19,8 @@ use crate::load::{Load, opening};
 const KILLS: u64 = 40;
 const FOLDER: &str = "ATOLL_KILLED_FOLDER";
 const LIFE: &str = "ATOLL_KILLED_LIFE";
+/// The test of this file. It starts itself again: with a folder in the environment it is the process that is killed.
+const TEST: &str = "killed::a_process_that_is_killed_loses_nothing_it_acknowledged";
 /// Callers at once, each of whom waits for his acknowledgement before he goes on.
 const CALLERS: u64 = 8;
 
@@ -53,10 +55,8 @@ fn acknowledged(applied: &Applied) {
     say(&format!("ack {} {command} {events}", applied.sequence.get()));
 }
 
-#[tokio::test]
-#[ignore = "this is the process that the other tests here start and kill"]
-async fn the_process_that_is_killed() {
-    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("the test that kills says where"));
+/// The process that is killed: works on the folder until it is.
+async fn live(folder: PathBuf) {
     let life: u64 = std::env::var(LIFE).unwrap().parse().unwrap();
     let started = start(&folder);
     let recovery = &started.recovery;
@@ -87,12 +87,7 @@ async fn call(handle: SequencerHandle, caller: u64) {
 
 fn spawn(folder: &Path, life: u64) -> Child {
     Process::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "killed::the_process_that_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", TEST, "--nocapture"])
         .env(FOLDER, folder)
         .env(LIFE, life.to_string())
         .stdout(Stdio::piped())
@@ -253,6 +248,10 @@ fn kill_again_and_again(seed: u64, kills: u64) -> usize {
 /// `cargo xtask test --long journal-kills` runs a thousand.
 #[test]
 fn a_process_that_is_killed_loses_nothing_it_acknowledged() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return runtime.unwrap().block_on(live(folder.into()));
+    }
     let seed = number("ATOLL_LONG_SEED", 1);
     let kills = number("ATOLL_LONG_COUNT", KILLS);
     let acknowledged = kill_again_and_again(seed, kills);
