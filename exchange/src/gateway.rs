@@ -17,11 +17,15 @@ pub(crate) mod reports;
 mod server;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
-use domain::{Digest, Region, SessionId, ShardId, Timestamp};
+use domain::{Digest, InstrumentId, Region, Sequence, SessionId, ShardId, Timestamp};
+use matcher::IndicativeVolume;
 use service::secret::Secret;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::billing_client::BillingClient;
@@ -84,6 +88,16 @@ struct Inner {
     /// Tasks that carry a stream to its client.
     streams: TaskTracker,
     started: Timestamp,
+    /// The latest indicative volume of each halted instrument, and when it was worked out.
+    indicative: Mutex<BTreeMap<InstrumentId, Indicative>>,
+}
+
+/// What a halted instrument would trade, and when that was worked out.
+#[derive(Clone, Debug)]
+struct Indicative {
+    at: Instant,
+    sequence: Sequence,
+    volumes: Arc<[IndicativeVolume]>,
 }
 
 impl std::ops::Deref for Gateway {
@@ -106,6 +120,7 @@ impl Gateway {
             admission: Admission::new(limits.jobs_per_account_max, limits.jobs_max),
             streams: TaskTracker::new(),
             started: now(),
+            indicative: Mutex::default(),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use domain::{AccountId, Eligibility, Jobs, KarmaBand, OrderId, Price, RoundTrip, SelfTradeMode};
+use domain::{Eligibility, Jobs, KarmaBand, Price, RoundTrip, SelfTradeMode};
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
@@ -304,13 +304,6 @@ impl Engine {
             (Reverse(bid.price()), bid.priority) < own
         });
         Ahead::sum(ahead)
-    }
-
-    /// The account of a resting order, which alone may have it explained.
-    #[must_use]
-    pub fn owner_of(&self, order: OrderId) -> Option<AccountId> {
-        let order = self.orders.find(order)?;
-        Some(self.accounts.get(self.orders[order].account).id)
     }
 }
 

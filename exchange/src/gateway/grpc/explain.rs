@@ -1,8 +1,11 @@
 //! `ExplainService`: why an order does not trade.
 
-use domain::{AccountId, Karma, KarmaBand, OrderId};
+use std::time::Duration;
+
+use domain::{AccountId, InstrumentId, Karma, KarmaBand, OrderId};
 use matcher::{
-    Alternative, AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellKey, CellStanding, Filter,
+    Alternative, AskStanding, AskSubject, BidStanding, BidSubject, Buyer, CellKey, CellStanding, Engine,
+    Filter,
 };
 use proto::convert::{
     BidTerms, FieldError, band_from_wire, bid_terms_from_wire, cell_to_wire, id_from_wire, price_from_wire,
@@ -11,11 +14,15 @@ use proto::convert::{
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::explain_service_server::ExplainService;
 use proto::types::v1 as types;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::field;
-use crate::gateway::Gateway;
 use crate::gateway::errors::{INVALID_ARGUMENT, Refusal, UNKNOWN_ORDER};
+use crate::gateway::{Gateway, Indicative};
+
+/// How old an indicative volume may be: as often as market data has its heartbeat.
+const INDICATIVE_EVERY: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl ExplainService for Gateway {
@@ -28,7 +35,7 @@ impl ExplainService for Gateway {
         let buyer = self.buyer("buyer", buyer.unwrap_or_default())?;
         let subject = match ask {
             Some(wire::explain_ask_request::Ask::OrderId(order)) => {
-                AskSubject::Resting(self.own_order(account, &order).await?)
+                AskSubject::Resting(field(id_from_wire("order_id", &order))?)
             }
             Some(wire::explain_ask_request::Ask::Imagined(imagined)) => self.imagined_ask(imagined)?,
             None => {
@@ -40,10 +47,13 @@ impl ExplainService for Gateway {
         };
         let standing = self
             .sequencer
-            .read(move |engine| engine.explain_ask(subject, &buyer))
+            .read(move |engine| match subject {
+                AskSubject::Resting(order) if !owns(engine, account, order) => None,
+                AskSubject::Resting(_) | AskSubject::Imagined { .. } => engine.explain_ask(subject, &buyer),
+            })
             .await
             .map_err(Refusal::from)?
-            .ok_or_else(|| no_longer("ask"))?;
+            .ok_or_else(|| not_resting("ask"))?;
         Ok(Response::new(self.ask_to_wire(&standing)))
     }
 
@@ -54,7 +64,7 @@ impl ExplainService for Gateway {
         let account = self.caller(request.metadata().as_ref()).await?.account;
         let subject = match request.into_inner().bid {
             Some(wire::explain_bid_request::Bid::OrderId(order)) => {
-                BidSubject::Resting(self.own_order(account, &order).await?)
+                BidSubject::Resting(field(id_from_wire("order_id", &order))?)
             }
             Some(wire::explain_bid_request::Bid::Imagined(imagined)) => BidSubject::Imagined {
                 instrument: self.instrument(&imagined.model)?.0,
@@ -69,10 +79,13 @@ impl ExplainService for Gateway {
         };
         let standing = self
             .sequencer
-            .read(move |engine| engine.explain_bid(&subject))
+            .read(move |engine| match subject {
+                BidSubject::Resting(order) if !owns(engine, account, order) => None,
+                BidSubject::Resting(_) | BidSubject::Imagined { .. } => engine.explain_bid(&subject),
+            })
             .await
             .map_err(Refusal::from)?
-            .ok_or_else(|| no_longer("bid"))?;
+            .ok_or_else(|| not_resting("bid"))?;
         Ok(Response::new(self.bid_to_wire(&standing)))
     }
 
@@ -82,49 +95,63 @@ impl ExplainService for Gateway {
     ) -> Result<Response<wire::GetIndicativeVolumeResponse>, Status> {
         self.caller(request.metadata().as_ref()).await?;
         let instrument = self.instrument(&request.get_ref().model)?.0;
-        let (sequence, halted, volumes) = self
-            .sequencer
-            .read(move |engine| {
-                let volumes = engine.indicative_volume(instrument);
-                (engine.sequence(), engine.is_halted(instrument), volumes)
-            })
-            .await
-            .map_err(Refusal::from)?;
-        let volumes = volumes.iter().map(|volume| wire::IndicativeVolume {
+        let read = move |engine: &Engine| (engine.sequence(), engine.is_halted(instrument));
+        let (sequence, halted) = self.sequencer.read(read).await.map_err(Refusal::from)?;
+        if !halted {
+            return Ok(Response::new(wire::GetIndicativeVolumeResponse {
+                sequence: sequence.get(),
+                halted,
+                volumes: Vec::new(),
+            }));
+        }
+        let indicative = self.indicative_volume(instrument).await?;
+        let volumes = indicative.volumes.iter().map(|volume| wire::IndicativeVolume {
             cell: Some(self.cell_name(volume.cell)),
             jobs: volume.jobs,
             lowest: volume.lowest.get(),
             highest: volume.highest.get(),
         });
         Ok(Response::new(wire::GetIndicativeVolumeResponse {
-            sequence: sequence.get(),
+            sequence: indicative.sequence.get(),
             halted,
             volumes: volumes.collect(),
         }))
     }
 }
 
-fn no_longer(side: &str) -> Refusal {
+/// Whether the order rests and is the account's. Another's is as unknown as one that never was.
+fn owns(engine: &Engine, account: AccountId, order: OrderId) -> bool {
+    engine.order(order).is_some_and(|order| order.account == account)
+}
+
+fn not_resting(side: &str) -> Refusal {
     UNKNOWN_ORDER
         .because(format!(
-            "this is no {side} that rests: it has traded or ended, or is of the other side"
+            "you have no such {side} that rests: it was another's, or has traded or ended; `atoll jobs` says what became \
+             of its jobs"
         ))
         .at("order_id")
 }
 
 impl Gateway {
-    /// A resting order of the account. Another's is as unknown as one that never was.
-    async fn own_order(&self, account: AccountId, order: &str) -> Result<OrderId, Refusal> {
-        let order: OrderId = field(id_from_wire("order_id", order))?;
-        let owner = self.sequencer.read(move |engine| engine.owner_of(order)).await?;
-        if owner == Some(account) {
-            return Ok(order);
+    /// What a halted instrument would trade, at most [`INDICATIVE_EVERY`] old. To work it out holds up all trading for as
+    /// long as a copy of the engine takes, so whoever asks more often shares an answer.
+    async fn indicative_volume(&self, instrument: InstrumentId) -> Result<Indicative, Refusal> {
+        let mut known = self.0.indicative.lock().await;
+        if let Some(indicative) = known.get(&instrument)
+            && indicative.at.elapsed() < INDICATIVE_EVERY
+        {
+            return Ok(indicative.clone());
         }
-        Err(UNKNOWN_ORDER
-            .because(
-                "there is no such order of yours, or it has ended; `atoll jobs` says what became of its jobs",
-            )
-            .at("order_id"))
+        let read = move |engine: &Engine| (engine.sequence(), engine.indicative_volume(instrument));
+        let (sequence, volumes) = self.sequencer.read(read).await?;
+        let indicative = Indicative {
+            at: Instant::now(),
+            sequence,
+            volumes: volumes.into(),
+        };
+        known.insert(instrument, indicative.clone());
+        Ok(indicative)
     }
 
     fn buyer(&self, name: &str, terms: wire::BidTerms) -> Result<Buyer, Refusal> {
