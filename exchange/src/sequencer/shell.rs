@@ -183,7 +183,8 @@ impl Shell {
         self.subscribers.retain(|subscriber| {
             let is_there = subscriber.blocking_send(outcome.clone()).is_ok();
             if !is_there {
-                tracing::warn!(sequence = outcome.sequence.get(), "a subscriber has gone");
+                // Whoever started it hears how it ended; in an orderly stop it goes before the last commands.
+                tracing::debug!(sequence = outcome.sequence.get(), "a subscriber has gone");
             }
             is_there
         });
