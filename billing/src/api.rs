@@ -1,15 +1,20 @@
 //! The gRPC service: reads a request, has it written or read, and answers.
 
+mod filter;
 mod money;
+mod payouts;
 mod people;
 mod settling;
+mod statements;
 
 use std::sync::Arc;
 
+use domain::Timestamp;
 use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_server::BillingService;
 use tonic::{Request, Response, Status};
 
+use crate::config::Payouts;
 use crate::error::ApiError;
 use crate::store::{LedgerStore, Outcome};
 use crate::writer::WriterHandle;
@@ -19,13 +24,18 @@ use crate::writer::WriterHandle;
 pub struct Api<S> {
     store: Arc<S>,
     writer: WriterHandle,
+    payouts: Payouts,
 }
 
 impl<S: LedgerStore> Api<S> {
     /// Answers out of `store`, writing through `writer`.
     #[must_use]
-    pub const fn new(store: Arc<S>, writer: WriterHandle) -> Self {
-        Self { store, writer }
+    pub const fn new(store: Arc<S>, writer: WriterHandle, payouts: Payouts) -> Self {
+        Self {
+            store,
+            writer,
+            payouts,
+        }
     }
 }
 
@@ -40,8 +50,15 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::Revoked
         | Outcome::Settled
         | Outcome::SettlementRefused(_)
-        | Outcome::Cursor(_) => ApiError::WrongOutcome,
+        | Outcome::Cursor(_)
+        | Outcome::Payout(_)
+        | Outcome::DestinationSet => ApiError::WrongOutcome,
     }
+}
+
+/// What time it is.
+fn now() -> Timestamp {
+    Timestamp::from_micros(service::clock::unix_micros())
 }
 
 fn answer<T>(result: Result<T, ApiError>) -> Result<Response<T>, Status> {
@@ -113,6 +130,13 @@ impl<S: LedgerStore> BillingService for Api<S> {
         answer(self.reservations(&request.into_inner()).await)
     }
 
+    async fn list_reserved_balances(
+        &self,
+        request: Request<wire::ListReservedBalancesRequest>,
+    ) -> Result<Response<wire::ListReservedBalancesResponse>, Status> {
+        answer(self.reserved_balances(&request.into_inner()).await)
+    }
+
     async fn settle(
         &self,
         request: Request<wire::SettleRequest>,
@@ -139,6 +163,48 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::ListTransfersRequest>,
     ) -> Result<Response<wire::ListTransfersResponse>, Status> {
         answer(self.history(&request.into_inner()).await)
+    }
+
+    async fn get_statement(
+        &self,
+        request: Request<wire::GetStatementRequest>,
+    ) -> Result<Response<wire::GetStatementResponse>, Status> {
+        answer(self.statement(request.into_inner()).await)
+    }
+
+    async fn request_payout(
+        &self,
+        request: Request<wire::RequestPayoutRequest>,
+    ) -> Result<Response<wire::RequestPayoutResponse>, Status> {
+        answer(self.ask_payout(request.into_inner()).await)
+    }
+
+    async fn set_payout_destination(
+        &self,
+        request: Request<wire::SetPayoutDestinationRequest>,
+    ) -> Result<Response<wire::SetPayoutDestinationResponse>, Status> {
+        answer(self.set_destination(request.into_inner()).await)
+    }
+
+    async fn list_payouts(
+        &self,
+        request: Request<wire::ListPayoutsRequest>,
+    ) -> Result<Response<wire::ListPayoutsResponse>, Status> {
+        answer(self.payouts_page(request.into_inner()).await)
+    }
+
+    async fn approve_payout(
+        &self,
+        request: Request<wire::ApprovePayoutRequest>,
+    ) -> Result<Response<wire::ApprovePayoutResponse>, Status> {
+        answer(self.approve(request.into_inner()).await)
+    }
+
+    async fn reject_payout(
+        &self,
+        request: Request<wire::RejectPayoutRequest>,
+    ) -> Result<Response<wire::RejectPayoutResponse>, Status> {
+        answer(self.reject(request.into_inner()).await)
     }
 
     async fn audit(

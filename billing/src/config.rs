@@ -6,11 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::Credits;
+use ledger::MaturityDelays;
 use serde::Deserialize;
 use service::config::{ConfigError, Mistakes};
 use service::secret::Secret;
 
 use crate::keys::random_text;
+use crate::store::payout::PayoutState;
 
 /// The database, in the data folder.
 const DATABASE_FILE: &str = "billing.sqlite";
@@ -26,8 +29,15 @@ const TOKEN_LENGTH_MAX: usize = 512;
 
 /// Earnings mature after a day: long enough for an audit to find a cheat before he is paid.
 const MATURITY_DELAY: Duration = Duration::from_secs(24 * 3_600);
+/// Those of Islands on probation mature after three: they are audited more, and that takes longer.
+const PROBATION_DELAY: Duration = Duration::from_secs(72 * 3_600);
 /// Earnings are looked over once a minute: nobody waits a day and minds a minute.
 const MATURITY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Payouts are looked for once a minute: the provider takes longer.
+const PAYOUT_INTERVAL: Duration = Duration::from_secs(60);
+/// A thousand credits are what a busy Island earns in weeks: somebody should look at more.
+const APPROVAL_ABOVE_CREDITS: u32 = 1_000;
 
 /// The longest that earnings may be held back: a year. Beyond it a delay is a mistake.
 const MATURITY_DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -40,6 +50,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder that holds the books. It is made if need be, for its owner's eyes only.
     pub data_dir: PathBuf,
+    /// Where the books are: `sqlite:FILE` or `postgres://USER@HOST/NAME`. Without it, a SQLite file in the data folder. A
+    /// secret, for it may have a password in it.
+    pub database: Option<Secret>,
+    /// Whether to bring the database to this version's schema at the start; if not, `billing migrate` does. A SQLite file
+    /// is always brought up.
+    pub migrate_on_start: bool,
     /// What callers must show. Without it, the token is in `service_token_file`.
     pub service_token: Option<Secret>,
     /// The file with what callers must show; made with a random one if it is not there. Without it, `service-token`
@@ -47,6 +63,8 @@ pub struct Config {
     pub service_token_file: Option<PathBuf>,
     /// When earnings become available.
     pub maturity: Maturity,
+    /// How payouts are made.
+    pub payouts: Payouts,
 }
 
 /// When earnings become available.
@@ -55,15 +73,20 @@ pub struct Config {
 pub struct Maturity {
     /// How long after they were booked, in milliseconds.
     pub delay_ms: u64,
+    /// How long after they were booked if the Island was on probation, in milliseconds.
+    pub probation_delay_ms: u64,
     /// How often to look, in milliseconds.
     pub interval_ms: u64,
 }
 
 impl Maturity {
-    /// How long after they were booked.
+    /// How long after they were booked, by standing.
     #[must_use]
-    pub const fn delay(self) -> Duration {
-        Duration::from_millis(self.delay_ms)
+    pub const fn delays(self) -> MaturityDelays {
+        MaturityDelays {
+            established: Duration::from_millis(self.delay_ms),
+            probation: Duration::from_millis(self.probation_delay_ms),
+        }
     }
 
     /// How often to look.
@@ -78,7 +101,46 @@ impl Default for Maturity {
         let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
             delay_ms: milliseconds(MATURITY_DELAY),
+            probation_delay_ms: milliseconds(PROBATION_DELAY),
             interval_ms: milliseconds(MATURITY_INTERVAL),
+        }
+    }
+}
+
+/// How payouts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Payouts {
+    /// How often to look for payouts to send, in milliseconds.
+    pub interval_ms: u64,
+    /// Payouts above so many whole credits wait for an operator's approval.
+    pub approval_above_credits: u32,
+}
+
+impl Payouts {
+    /// How often to look.
+    #[must_use]
+    pub const fn interval(self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+
+    /// Where a payout of that amount begins.
+    #[must_use]
+    pub fn state_of(self, amount: Credits) -> PayoutState {
+        let most = Credits::from_whole(i64::from(self.approval_above_credits)).unwrap_or(Credits::MAX);
+        if amount > most {
+            PayoutState::Held
+        } else {
+            PayoutState::Approved
+        }
+    }
+}
+
+impl Default for Payouts {
+    fn default() -> Self {
+        Self {
+            interval_ms: u64::try_from(PAYOUT_INTERVAL.as_millis()).unwrap_or(u64::MAX),
+            approval_above_credits: APPROVAL_ABOVE_CREDITS,
         }
     }
 }
@@ -88,9 +150,12 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             data_dir: PathBuf::from("atoll-billing"),
+            database: None,
+            migrate_on_start: true,
             service_token: None,
             service_token_file: None,
             maturity: Maturity::default(),
+            payouts: Payouts::default(),
         }
     }
 }
@@ -120,21 +185,40 @@ impl Config {
         if let Some(token) = &self.service_token {
             mistakes.take("service_token", check_token(token));
         }
+        let delays = self.maturity.delays();
         mistakes.check(
-            self.maturity.delay() <= MATURITY_DELAY_MAX,
+            delays.established <= MATURITY_DELAY_MAX,
             "maturity.delay_ms: must be at most a year",
         );
+        mistakes.check(
+            delays.probation <= MATURITY_DELAY_MAX,
+            "maturity.probation_delay_ms: must be at most a year",
+        );
+        mistakes.check(
+            delays.established <= delays.probation,
+            "maturity.probation_delay_ms: must not be less than delay_ms",
+        );
+        mistakes.take("database", self.database());
         mistakes.check(
             !self.maturity.interval().is_zero() && self.maturity.interval() <= MATURITY_DELAY_MAX,
             "maturity.interval_ms: must be above 0 and at most a year",
         );
+        mistakes.check(
+            !self.payouts.interval().is_zero() && self.payouts.interval() <= MATURITY_DELAY_MAX,
+            "payouts.interval_ms: must be above 0 and at most a year",
+        );
         mistakes.finish()
     }
 
-    /// The database's file.
-    #[must_use]
-    pub fn database(&self) -> PathBuf {
-        database_in(&self.data_dir)
+    /// Where the books are: what `database` says, or a file in the data folder.
+    ///
+    /// # Errors
+    /// When `database` is no address of a database that billing can use.
+    pub fn database(&self) -> Result<Database, DatabaseError> {
+        self.database.as_ref().map_or_else(
+            || Ok(Database::Sqlite(database_in(&self.data_dir))),
+            Database::parse,
+        )
     }
 
     /// The file with the service token, if it is not in the configuration itself.
@@ -155,6 +239,44 @@ impl Config {
         }
         let path = self.token_file();
         read_or_make_token(&path).map_err(|source| TokenError { path, source })
+    }
+}
+
+/// Where the books are.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// In PostgreSQL, at an address that may have a password in it.
+    Postgres(Secret),
+}
+
+/// Not where books can be.
+#[derive(Debug, thiserror::Error)]
+#[error("must be `sqlite:FILE` or `postgres://USER@HOST/NAME`")]
+pub struct DatabaseError;
+
+impl Database {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// When it is no address of a database that billing can use.
+    pub fn parse(address: &Secret) -> Result<Self, DatabaseError> {
+        let text = address.expose();
+        if let Some(file) = text.strip_prefix("sqlite:") {
+            let file = file.strip_prefix("//").unwrap_or(file);
+            let path = PathBuf::from(file);
+            return if file.is_empty() {
+                Err(DatabaseError)
+            } else {
+                Ok(Self::Sqlite(path))
+            };
+        }
+        let postgres = ["postgres://", "postgresql://"];
+        if postgres.iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Postgres(address.clone()));
+        }
+        Err(DatabaseError)
     }
 }
 
@@ -315,10 +437,12 @@ mod tests {
     fn all_mistakes_are_reported_together() {
         let config = Config {
             data_dir: PathBuf::new(),
+            database: Some(Secret::new("mysql://secret@host/x")),
             service_token: Some(Secret::new("short")),
             service_token_file: Some(PathBuf::from("x")),
             maturity: Maturity {
                 delay_ms: u64::MAX,
+                probation_delay_ms: u64::MAX,
                 interval_ms: 0,
             },
             ..Config::default()
@@ -328,12 +452,30 @@ mod tests {
             "data_dir",
             "service_token_file",
             "16 to 512",
-            "delay_ms",
+            "maturity.delay_ms",
+            "probation_delay_ms",
+            "sqlite:FILE",
             "interval_ms",
         ] {
             assert!(text.contains(key), "{key} is missing in: {text}");
         }
-        assert!(!text.contains("short"), "{text}");
+        assert!(!text.contains("short") && !text.contains("secret@"), "{text}");
+    }
+
+    #[test]
+    fn the_database_is_told_by_its_address() {
+        let parse = |text: &str| Database::parse(&Secret::new(text));
+        let file = |text| match parse(text) {
+            Ok(Database::Sqlite(path)) => path,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(file("sqlite:books.sqlite"), Path::new("books.sqlite"));
+        assert_eq!(file("sqlite:///var/books.sqlite"), Path::new("/var/books.sqlite"));
+        let postgres = parse("postgres://me:secret@localhost/books").unwrap();
+        assert!(!format!("{postgres:?}").contains("secret"), "{postgres:?}");
+        for wrong in ["", "sqlite:", "books.sqlite", "mysql://x"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum ApiError {
     /// Not read.
     #[error(transparent)]
     Read(#[from] StoreError),
+    /// More lines than a statement may have.
+    #[error("the statement has too many lines; ask for shorter spans of time")]
+    StatementTooLong,
     /// The system has no randomness.
     #[error("could not make a secret")]
     NoRandomness,
@@ -55,6 +58,7 @@ impl From<ApiError> for Status {
             }
             ApiError::Rejected(rejection) => rejected(&rejection),
             ApiError::UnknownSecret => status(Code::NotFound, "UNKNOWN_KEY", DOMAIN, message),
+            ApiError::StatementTooLong => status(Code::OutOfRange, "STATEMENT_TOO_LONG", DOMAIN, message),
             ApiError::RevokedSecret => status(Code::PermissionDenied, "REVOKED_API_KEY", DOMAIN, message),
             ApiError::Write(WriteError::Busy) => status(Code::ResourceExhausted, "TOO_BUSY", DOMAIN, message),
             ApiError::Write(WriteError::Stopped) => status(Code::Unavailable, "STOPPING", DOMAIN, message),
@@ -71,8 +75,19 @@ fn rejected(rejection: &Rejection) -> Status {
     let (code, metadata) = match rejection {
         Rejection::Ledger(refusal) => (refused(*refusal), details(*refusal)),
         Rejection::RequestDiffers => (Code::AlreadyExists, HashMap::new()),
-        Rejection::UnknownAccount(_) | Rejection::UnknownKey(_) => (Code::NotFound, HashMap::new()),
-        Rejection::NotNextToMature => (Code::FailedPrecondition, HashMap::new()),
+        Rejection::UnknownAccount(_) | Rejection::UnknownKey(_) | Rejection::UnknownPayout(_) => {
+            (Code::NotFound, HashMap::new())
+        }
+        Rejection::PayoutTooSmall => (Code::InvalidArgument, HashMap::new()),
+        Rejection::PayoutToday => (Code::ResourceExhausted, HashMap::new()),
+        Rejection::NotEarned { left } => {
+            let left = left.as_nano().to_string();
+            (
+                Code::FailedPrecondition,
+                HashMap::from([("left_nano".to_owned(), left)]),
+            )
+        }
+        Rejection::NotNextToMature | Rejection::PayoutState(_) => (Code::FailedPrecondition, HashMap::new()),
     };
     status_with(code, rejection.code(), DOMAIN, rejection.to_string(), metadata)
 }

@@ -6,16 +6,20 @@
 //! - every transfer's id derives from the fact that it records, so a repeated call changes nothing;
 //! - an answer that says "booked" is durable.
 //!
-//! Deliberately absent: any call to another service. Billing answers; it asks nobody.
+//! Deliberately absent: any call to another service but the provider of payouts. Billing answers; it asks nobody.
 
 pub mod api;
 pub mod auth;
+pub mod backup;
+pub mod closing;
 pub mod config;
+pub mod dates;
 pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod maturing;
 pub mod pages;
+pub mod payouts;
 pub mod report;
 mod server;
 pub mod store;

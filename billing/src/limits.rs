@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use domain::Credits;
+
 /// The most transfers in one transaction: measured, 256 a sync are 90 times what single ones reach, and beyond that
 /// the gain no longer pays for the wait (docs/architecture.md).
 pub const BATCH_TRANSFERS_MAX: usize = 256;
@@ -27,7 +29,16 @@ pub const FINDINGS_MAX: usize = 100;
 /// The most owners whose earnings mature in one step.
 pub const MATURING_OWNERS_MAX: u32 = 256;
 
-/// The page of a shard's reservations, both default and most.
+/// How often billing looks for a day that is over.
+pub const CLOSING_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long after midnight a day is closed: far longer than a batch takes that got its time before.
+pub const CLOSING_GRACE: Duration = Duration::from_secs(300);
+
+/// The most closed days that are read at once.
+pub const DAYS_PAGE_MAX: u32 = 1_000;
+
+/// The page of a shard's reservations and of what its accounts hold, both default and most.
 pub const RESERVATIONS_PAGE_MAX: u32 = 1_000;
 
 /// The default page of an owner's history.
@@ -42,3 +53,28 @@ pub const MESSAGE_SIZE_MAX: usize = 4 << 20;
 /// How long calls that are being answered may go on after a stop was asked for. A write takes milliseconds; only an audit
 /// of large books takes longer, and it can be asked for again.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The smallest payout, 10 credits: below it a provider's own cost would eat what is sent.
+pub const PAYOUT_MIN: Credits = Credits::from_nano(10 * domain::NANO_PER_CREDIT);
+
+/// The longest destination of a payout, in characters.
+pub const DESTINATION_LENGTH_MAX: usize = 100;
+
+/// The default page of payouts.
+pub const PAYOUTS_PAGE: u32 = 50;
+
+/// The largest page of payouts, and the most that are sent or made in one step of the run.
+pub const PAYOUTS_PAGE_MAX: u32 = 1_000;
+
+/// How long the provider may take to answer; what he answers later, he answers again when he is asked again.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long after an attempt without an answer the provider is asked again; doubled after each.
+pub const PAYOUT_RETRY_FIRST: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts: six hours, so that a provider who comes back is noticed the same day.
+pub const PAYOUT_RETRY_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// A statement has fewer lines than this, and counts fewer settlements, so that it fits a message: what is more has to be
+/// asked for in parts.
+pub const STATEMENT_LINES_MAX: u32 = 5_000;

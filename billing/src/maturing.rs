@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::Timestamp;
+use domain::{Standing, Timestamp};
 use service::shutdown::Shutdown;
 use tokio::time::MissedTickBehavior;
 
@@ -26,28 +26,26 @@ pub async fn run<S: LedgerStore>(
             () = shutdown.triggered() => return,
             _ = ticks.tick() => {}
         }
-        let Some(cutoff) = before(now(), maturity) else {
-            continue;
-        };
-        if let Err(error) = mature_all(&*store, &writer, cutoff).await {
-            // What is due stays due: the next tick finds it again.
-            tracing::warn!(%error, "earnings could not mature");
+        for standing in Standing::ALL {
+            let Some(cutoff) = maturity.delays().cutoff(standing, now()) else {
+                continue;
+            };
+            if let Err(error) = mature_all(&*store, &writer, standing, cutoff).await {
+                // What is due stays due: the next tick finds it again.
+                tracing::warn!(%error, "earnings could not mature");
+            }
         }
     }
-}
-
-fn before(now: Timestamp, maturity: Maturity) -> Option<Timestamp> {
-    let delay = u64::try_from(maturity.delay().as_micros()).ok()?;
-    now.as_micros().checked_sub(delay).map(Timestamp::from_micros)
 }
 
 async fn mature_all<S: LedgerStore>(
     store: &S,
     writer: &WriterHandle,
+    standing: Standing,
     cutoff: Timestamp,
 ) -> Result<(), WriteError> {
     loop {
-        let due = store.due(cutoff, MATURING_OWNERS_MAX).await?;
+        let due = store.due(standing, cutoff, MATURING_OWNERS_MAX).await?;
         let full = u32::try_from(due.len()).is_ok_and(|count| count == MATURING_OWNERS_MAX);
         let mut progressed = false;
         for maturing in due {

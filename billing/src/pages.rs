@@ -15,6 +15,12 @@ pub enum Listing {
     Reservations(u16),
     /// An owner's history.
     History(u64),
+    /// What a shard's reserved accounts hold.
+    ReservedBalances(u16),
+    /// Payouts, by a digest of what is asked.
+    Payouts(u64),
+    /// An owner's history under a filter, by a digest of both.
+    FilteredHistory(u64),
 }
 
 impl Listing {
@@ -22,11 +28,14 @@ impl Listing {
         match self {
             Self::Reservations(shard) => (1, u64::from(shard)),
             Self::History(owner) => (2, owner),
+            Self::ReservedBalances(shard) => (3, u64::from(shard)),
+            Self::Payouts(digest) => (4, digest),
+            Self::FilteredHistory(digest) => (5, digest),
         }
     }
 }
 
-/// The token of the page that begins beside transfer `number`.
+/// The token of the page that begins beside transfer or account `number`.
 #[must_use]
 pub fn token(listing: Listing, number: u64) -> String {
     let mut bytes = body(listing, number);
@@ -63,6 +72,13 @@ fn body(listing: Listing, number: u64) -> Vec<u8> {
     bytes
 }
 
+/// The first 64 bits of a question's digest, for a listing that has no number of its own.
+#[must_use]
+pub fn digest(question: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(question.as_bytes());
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 fn check(bytes: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = sha256(bytes);
     [a, b, c, d]
@@ -78,7 +94,11 @@ mod tests {
         let text = token(listing, 42);
         assert_eq!(number(listing, &text), Ok(Some(42)));
         assert_eq!(number(listing, ""), Ok(None));
-        for other in [Listing::History(8), Listing::Reservations(7)] {
+        for other in [
+            Listing::History(8),
+            Listing::Reservations(7),
+            Listing::ReservedBalances(7),
+        ] {
             assert_eq!(number(other, &text).unwrap_err().field, "page_token");
         }
     }

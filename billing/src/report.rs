@@ -18,8 +18,12 @@ pub fn text(report: &AuditReport) -> String {
     line("sum", format!("{} nano-credits", report.sum));
     line("fees", format!("{} credits", report.fees));
     line("pool", format!("{} credits", report.pool));
-    for (account, shard, amount) in &report.reserved {
-        line("reserved", format!("{amount} credits for {account} on {shard}"));
+    line("reserved", format!("{} credits", report.reserved));
+    line("held", format!("{} pending transfers", report.held));
+    line("settled", format!("{} leases", report.settlements));
+    line("days", format!("{} closed", report.days));
+    if let Some(head) = report.chain_head {
+        line("chain", data_encoding::HEXLOWER.encode(&head));
     }
     for finding in &report.findings {
         line("FINDING", finding.clone());

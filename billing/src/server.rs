@@ -16,11 +16,13 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::api::Api;
 use crate::auth::TokenCheck;
-use crate::config::{Config, OwnedFolder};
+use crate::config::{Config, Database, OwnedFolder};
 use crate::limits::{DRAIN_DEADLINE, MESSAGE_SIZE_MAX};
-use crate::store::LedgerStore;
+use crate::payouts::provider::{VIRTUAL_FILE, VirtualProvider};
+use crate::store::postgres::{PostgresStore, Schema};
 use crate::store::sqlite::SqliteStore;
-use crate::{maturing, writer};
+use crate::store::{Durability, LedgerStore};
+use crate::{closing, maturing, payouts, writer};
 
 /// What reflection lists.
 const SERVICE: &str = "atoll.billing.v1.BillingService";
@@ -53,8 +55,32 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     config.check()?;
     let folder = OwnedFolder::take(&config.data_dir)?;
     let token = config.token()?;
-    folder.make_private_file(&config.database())?;
-    let store = Arc::new(SqliteStore::open(&config.database()).await?);
+    match config.database()? {
+        Database::Sqlite(path) => {
+            folder.make_private_file(&path)?;
+            let store = SqliteStore::open(&path, Durability::Synced).await?;
+            serve_books(config, store, folder, token, shutdown).await
+        }
+        Database::Postgres(address) => {
+            let schema = if config.migrate_on_start {
+                Schema::Migrate
+            } else {
+                Schema::AsItIs
+            };
+            let store = PostgresStore::open(address.expose(), schema, Durability::Synced).await?;
+            serve_books(config, store, folder, token, shutdown).await
+        }
+    }
+}
+
+/// Listens, and answers out of `store` until the shutdown.
+async fn serve_books<S: LedgerStore>(
+    config: Config,
+    store: S,
+    folder: OwnedFolder,
+    token: Secret,
+    shutdown: Shutdown,
+) -> anyhow::Result<Running> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
@@ -62,7 +88,7 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     tracing::info!(%address, data_dir = %config.data_dir.display(), "billing answers");
     let check = TokenCheck::new(&token);
     let join = tokio::spawn(async move {
-        let served = serve(config, store, listener, check, shutdown).await;
+        let served = serve(config, Arc::new(store), listener, check, shutdown).await;
         drop(folder);
         served
     });
@@ -80,9 +106,10 @@ async fn serve<S: LedgerStore>(
     check: TokenCheck,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let provider = VirtualProvider::open(&config.data_dir.join(VIRTUAL_FILE))?;
     let stop_writing = Shutdown::manual();
     let (writer, writing) = writer::start(Arc::clone(&store), now, stop_writing.clone());
-    // The timer also stops when the server fails.
+    // The timers also stop when the server fails.
     let stop = shutdown.child();
     let timer = tokio::spawn(maturing::run(
         Arc::clone(&store),
@@ -91,10 +118,26 @@ async fn serve<S: LedgerStore>(
         now,
         stop.clone(),
     ));
-    let api = Api::new(Arc::clone(&store), writer);
+    let closing = tokio::spawn(closing::run(
+        Arc::clone(&store),
+        config.data_dir.join(closing::EXPORT_FOLDER),
+        now,
+        stop.clone(),
+    ));
+    let sending = tokio::spawn(payouts::run(
+        Arc::clone(&store),
+        writer.clone(),
+        provider,
+        config.payouts,
+        now,
+        stop.clone(),
+    ));
+    let api = Api::new(Arc::clone(&store), writer, config.payouts);
     let answered = answer_calls(api, listener, check, shutdown).await;
     stop.trigger();
     timer.await.context("the maturity timer ended")?;
+    closing.await.context("the closing of days ended")?;
+    sending.await.context("the sending of payouts ended")?;
     // The writer finishes what waits, and ends.
     stop_writing.trigger();
     writing.await.context("the writer ended")?;

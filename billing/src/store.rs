@@ -4,43 +4,37 @@
 //! [`plan`]: a store loads what a batch needs, lets the plan decide, and writes the rows that come out, in one
 //! transaction. The database holds the same invariants by itself and refuses what breaks them.
 
+mod auditor;
+mod error;
+pub mod merkle;
+pub mod payout;
 pub mod plan;
+pub mod postgres;
+mod rows;
+pub mod seal;
 pub mod sqlite;
 
 use std::future::Future;
-use std::sync::Arc;
 
-use domain::{AccountId, Credits, KeyId, Sequence, ShardId, Timestamp, TransferId};
-use ledger::{Applied, Owner, Refusal, Transfer};
+use domain::{AccountId, Credits, IslandId, KeyId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use ledger::{AccountKey, Applied, Owner, Refusal, Transfer};
 use proto::convert::billing::{KeyScope, Settlement};
 
-/// Why a store could not do what was asked: the world's fault or ours, never the user's.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database did not answer: locked, full, gone.
-    #[error("could not {doing}")]
-    Unavailable {
-        /// What was being done.
-        doing: &'static str,
-        /// What the database said.
-        #[source]
-        source: Arc<sqlx::Error>,
-    },
-    /// A constraint or trigger of the database refused a row. Nothing of the batch was written.
-    #[error("the database refused to {doing}")]
-    Refused {
-        /// What was being done.
-        doing: &'static str,
-        /// Which rule.
-        #[source]
-        source: Arc<sqlx::Error>,
-    },
-    /// The database is damaged, or holds what no version of this program writes.
-    #[error("the database is damaged: {what}")]
-    Damaged {
-        /// Where, and what is there.
-        what: String,
-    },
+use merkle::Day;
+use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
+use seal::Digest;
+
+use crate::limits::PAYOUT_MIN;
+
+pub use error::{OpenError, StoreError};
+
+/// What a commit is worth when the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk when the answer comes.
+    Synced,
+    /// It may be lost: for books that nobody needs, such as those of a random script.
+    Lost,
 }
 
 /// One thing to write down.
@@ -76,6 +70,12 @@ pub enum Change {
     MoveCursor(ShardId, Sequence),
     /// Move earnings from pending to available.
     Mature(Maturing),
+    /// Ask for a payout, and hold its credits.
+    RequestPayout(NewPayout),
+    /// Take a payout a step on.
+    StepPayout(TransferId, PayoutStep),
+    /// Say where the weekly run sends an owner's earnings; nowhere if it is empty.
+    SetPayoutDestination(AccountId, String),
 }
 
 /// A key to make. Only the hash of its secret comes here.
@@ -116,12 +116,22 @@ pub struct KeptRefusal {
 pub struct Maturing {
     /// Whose.
     pub owner: Owner,
+    /// The standing of the Islands that earned them.
+    pub standing: Standing,
     /// Where the earnings matured so far end.
     pub after: u64,
     /// Where these end.
     pub through: u64,
     /// What they come to.
     pub amount: Credits,
+}
+
+impl Maturing {
+    /// The account that they wait in.
+    #[must_use]
+    pub const fn account(&self) -> AccountKey {
+        AccountKey::earnings(self.owner, self.standing)
+    }
 }
 
 /// What became of a change.
@@ -143,6 +153,10 @@ pub enum Outcome {
     SettlementRefused(KeptRefusal),
     /// Where the shard's cursor is.
     Cursor(Sequence),
+    /// The payout as it is now.
+    Payout(Payout),
+    /// Noted where the weekly run sends earnings.
+    DestinationSet,
     /// Refused; nothing changed.
     Rejected(Rejection),
 }
@@ -165,6 +179,24 @@ pub enum Rejection {
     /// These earnings matured already, or do not follow those that did.
     #[error("these earnings do not follow those that matured before")]
     NotNextToMature,
+    /// No such payout.
+    #[error("there is no payout {0}")]
+    UnknownPayout(TransferId),
+    /// Below the minimum.
+    #[error("a payout is at least {PAYOUT_MIN} credits")]
+    PayoutTooSmall,
+    /// A second one on demand in a day.
+    #[error("this account has had its payout on demand today; the next can be asked for tomorrow (UTC)")]
+    PayoutToday,
+    /// More than was earned.
+    #[error("only what Islands earned can be paid out, of which {left} credits are left")]
+    NotEarned {
+        /// What may be paid out.
+        left: Credits,
+    },
+    /// The payout is too far, or not far enough.
+    #[error("the payout is {}, which does not allow this", .0.name())]
+    PayoutState(PayoutState),
 }
 
 /// A key as it is kept.
@@ -219,6 +251,35 @@ pub struct ReservationRecord {
     pub amount: Credits,
 }
 
+/// A span of time: from a moment to before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// The first moment after it.
+    pub until: Timestamp,
+}
+
+/// A settlement that was booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub settlement: ShardSettlement,
+}
+
+/// A day whose settlements are final, and the root over them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedDay {
+    /// Which.
+    pub day: Day,
+    /// How many settlements it has.
+    pub settlements: u64,
+    /// The Merkle root over them, in the order of shard and lease.
+    pub root: Digest,
+}
+
 /// What a check of the books found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditReport {
@@ -234,8 +295,16 @@ pub struct AuditReport {
     pub pool: Credits,
     /// What the exchange's fees have come to.
     pub fees: Credits,
-    /// What is reserved, where.
-    pub reserved: Vec<(AccountId, ShardId, Credits)>,
+    /// What is reserved, on all shards.
+    pub reserved: Credits,
+    /// How many pending transfers are neither posted nor voided.
+    pub held: u64,
+    /// How many settlements there are, refused ones with them.
+    pub settlements: u64,
+    /// How many days have a root over their settlements.
+    pub days: u64,
+    /// The last seal's hash; none while nothing was booked.
+    pub chain_head: Option<Digest>,
 }
 
 impl AuditReport {
@@ -288,15 +357,95 @@ pub trait LedgerStore: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<ReservationRecord>, StoreError>> + Send;
 
+    /// What a shard's reserved accounts hold, by account after `after`; those that hold nothing are left out.
+    fn reserved_balances(
+        &self,
+        shard: ShardId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(AccountId, Credits)>, StoreError>> + Send;
+
     /// How far a shard is settled.
     fn cursor(&self, shard: ShardId) -> impl Future<Output = Result<Sequence, StoreError>> + Send;
 
-    /// Earnings booked at or before `cutoff` that have not matured, summed by owner, at most `limit` owners.
+    /// Earnings of Islands of that standing, booked at or before `cutoff`, that have not matured: summed by owner, at most
+    /// `limit` owners.
     fn due(
         &self,
+        standing: Standing,
         cutoff: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Maturing>, StoreError>> + Send;
+
+    /// The first day with settlements that is not closed.
+    fn first_open_day(&self) -> impl Future<Output = Result<Option<Day>, StoreError>> + Send;
+
+    /// Closes a day: computes the root over its settlements and keeps it. No settlement can be booked in it afterwards.
+    /// A day that is closed stays as it is. The caller sees to it that the day is over.
+    fn close_day(
+        &self,
+        day: Day,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<ClosedDay, StoreError>> + Send;
+
+    /// Closed days after a day, oldest first.
+    fn closed_days(
+        &self,
+        after: Option<Day>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<ClosedDay>, StoreError>> + Send;
+
+    /// What an owner had before the span in all his places, held credits with them, and what was booked in it, oldest first;
+    /// `None` if there is no such owner.
+    fn booked_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<(Credits, Vec<BookedTransfer>)>, StoreError>> + Send;
+
+    /// Settlements that were booked in the span, with the owner as the consumer or as the Island's owner, oldest first.
+    fn settled_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
+
+    /// What one of an owner's Islands had earned before a moment.
+    fn earned_before(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Credits, StoreError>> + Send;
+
+    /// A payout; `None` if there is no such one.
+    fn payout(&self, id: TransferId) -> impl Future<Output = Result<Option<Payout>, StoreError>> + Send;
+
+    /// Payouts before a number, newest first, each with its number.
+    fn payouts(
+        &self,
+        filter: PayoutFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(u64, Payout)>, StoreError>> + Send;
+
+    /// Approved payouts whose provider is to be asked by now, those that wait longest first.
+    fn payouts_to_send(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Payout>, StoreError>> + Send;
+
+    /// What the weekly run may send: owners after `after` with a destination, without a weekly payout since `since`, whose
+    /// available earnings are at least the minimum of a payout.
+    fn weekly_payable(
+        &self,
+        since: Day,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Payable>, StoreError>> + Send;
 
     /// Checks the books against themselves, at one instant.
     fn audit(&self) -> impl Future<Output = Result<AuditReport, StoreError>> + Send;

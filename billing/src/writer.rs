@@ -236,7 +236,10 @@ fn weight(change: &Change) -> usize {
         | Change::RevokeKey(_)
         | Change::KeepRefused(..)
         | Change::MoveCursor(..)
-        | Change::Mature(_) => 1,
+        | Change::Mature(_)
+        | Change::RequestPayout(_)
+        | Change::StepPayout(..)
+        | Change::SetPayoutDestination(..) => 1,
     }
 }
 

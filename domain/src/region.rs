@@ -118,11 +118,28 @@ impl RegionSet {
         self.0 == 0
     }
 
+    /// This set without `region`.
+    #[must_use]
+    pub const fn without(self, region: Region) -> Self {
+        Self(self.0 & !(1 << region.0))
+    }
+
+    /// How many regions of the set come before `region`.
+    #[must_use]
+    pub fn rank(self, region: Region) -> usize {
+        let before = self.0 & ((1 << region.0) - 1);
+        usize::try_from(before.count_ones()).expect("64 bits are counted")
+    }
+
     /// The regions in the set, lowest index first.
     pub fn iter(self) -> impl Iterator<Item = Region> {
-        (0..64u8)
-            .filter(move |index| self.0 & (1 << index) != 0)
-            .map(Region)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let index = u8::try_from(left.trailing_zeros()).ok();
+            let region = index.and_then(|index| Region::new(index).ok())?;
+            left &= left - 1;
+            Some(region)
+        })
     }
 }
 
@@ -153,9 +170,25 @@ impl RoundTrip {
 
 /// The regions that an exchange knows and the round trips between them. Symmetric; at most 64 regions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UncheckedTable")]
 pub struct RegionTable {
     codes: Vec<String>,
     round_trips: Vec<Vec<RoundTrip>>,
+}
+
+/// A table as it was read, with nothing checked.
+#[derive(Deserialize)]
+struct UncheckedTable {
+    codes: Vec<String>,
+    round_trips: Vec<Vec<RoundTrip>>,
+}
+
+impl TryFrom<UncheckedTable> for RegionTable {
+    type Error = RegionError;
+
+    fn try_from(unchecked: UncheckedTable) -> Result<Self, RegionError> {
+        Self::new(unchecked.codes, unchecked.round_trips)
+    }
 }
 
 impl RegionTable {
@@ -181,7 +214,10 @@ impl RegionTable {
                 return Err(RegionError::Row { code: code.clone() });
             }
         }
-        for (a, row) in round_trips.iter().enumerate().take(codes.len()) {
+        if let (Some(code), true) = (codes.last(), round_trips.len() > codes.len()) {
+            return Err(RegionError::Row { code: code.clone() });
+        }
+        for (a, row) in round_trips.iter().enumerate() {
             for (b, round_trip) in row.iter().enumerate() {
                 if round_trips[b][a] != *round_trip {
                     return Err(RegionError::Asymmetric {
@@ -288,6 +324,10 @@ mod tests {
         ));
         assert!(matches!(
             table(&["eu", "us"], &[&[5], &[5]]),
+            Err(RegionError::Row { .. })
+        ));
+        assert!(matches!(
+            table(&["eu"], &[&[5], &[5]]),
             Err(RegionError::Row { .. })
         ));
         assert!(matches!(

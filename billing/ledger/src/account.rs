@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::{AccountId, Credits, ShardId};
+use domain::{AccountId, Credits, ShardId, Standing};
 
 use crate::transfer::Mode;
 
@@ -50,6 +50,8 @@ pub enum AccountKind {
     Reserved,
     /// Earned and not yet matured.
     Pending,
+    /// Earned by Islands on probation and not yet matured.
+    Probation,
     /// Where virtual credits come from.
     Grants,
     /// The exchange's share of fees.
@@ -62,10 +64,11 @@ pub enum AccountKind {
 
 impl AccountKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Available,
         Self::Reserved,
         Self::Pending,
+        Self::Probation,
         Self::Grants,
         Self::Fees,
         Self::Pool,
@@ -79,6 +82,7 @@ impl AccountKind {
             Self::Available => 1,
             Self::Reserved => 2,
             Self::Pending => 3,
+            Self::Probation => 4,
             Self::Grants => 8,
             Self::Fees => 9,
             Self::Pool => 10,
@@ -99,7 +103,7 @@ impl AccountKind {
     pub const fn may_owe(self) -> bool {
         match self {
             Self::Grants | Self::Fees | Self::Pool => true,
-            Self::Available | Self::Reserved | Self::Pending | Self::Payouts => false,
+            Self::Available | Self::Reserved | Self::Pending | Self::Probation | Self::Payouts => false,
         }
     }
 }
@@ -113,6 +117,9 @@ pub enum AccountKey {
     Reserved(Owner, ShardId),
     /// An owner's earnings that have not matured.
     Pending(Owner),
+    /// An owner's earnings from Islands on probation that have not matured: an account of their own, because they
+    /// take longer and must not hold the others up.
+    Probation(Owner),
     /// Where virtual credits come from.
     Grants,
     /// The exchange's share of fees.
@@ -134,6 +141,7 @@ impl AccountKey {
             Self::Available(_) => AccountKind::Available,
             Self::Reserved(..) => AccountKind::Reserved,
             Self::Pending(_) => AccountKind::Pending,
+            Self::Probation(_) => AccountKind::Probation,
             Self::Grants => AccountKind::Grants,
             Self::Fees => AccountKind::Fees,
             Self::Pool => AccountKind::Pool,
@@ -145,8 +153,35 @@ impl AccountKey {
     #[must_use]
     pub const fn owner(self) -> Option<Owner> {
         match self {
-            Self::Available(owner) | Self::Reserved(owner, _) | Self::Pending(owner) => Some(owner),
+            Self::Available(owner)
+            | Self::Reserved(owner, _)
+            | Self::Pending(owner)
+            | Self::Probation(owner) => Some(owner),
             Self::Grants | Self::Fees | Self::Pool | Self::Payouts => None,
+        }
+    }
+
+    /// Where an owner's earnings wait until they mature.
+    #[must_use]
+    pub const fn earnings(owner: Owner, standing: Standing) -> Self {
+        match standing {
+            Standing::Established => Self::Pending(owner),
+            Standing::Probation => Self::Probation(owner),
+        }
+    }
+
+    /// Whose earnings wait here, and what those Islands' standing was; `None` for an account of another kind.
+    #[must_use]
+    pub const fn earner(self) -> Option<(Owner, Standing)> {
+        match self {
+            Self::Pending(owner) => Some((owner, Standing::Established)),
+            Self::Probation(owner) => Some((owner, Standing::Probation)),
+            Self::Available(_)
+            | Self::Reserved(..)
+            | Self::Grants
+            | Self::Fees
+            | Self::Pool
+            | Self::Payouts => None,
         }
     }
 
@@ -157,6 +192,7 @@ impl AccountKey {
             Self::Reserved(_, shard) => Some(shard),
             Self::Available(_)
             | Self::Pending(_)
+            | Self::Probation(_)
             | Self::Grants
             | Self::Fees
             | Self::Pool
@@ -178,6 +214,14 @@ impl AccountKey {
         i64::try_from(number).expect("an owner has 43 bits")
     }
 
+    /// The lowest and the highest number that an account of that owner can have.
+    #[must_use]
+    pub fn range_of(owner: Owner) -> (i64, i64) {
+        let below = (1 << (SHARD_BITS + KIND_BITS)) - 1;
+        let number = Self::Available(owner).number();
+        (number & !below, number | below)
+    }
+
     /// The account with that number, or `None` if no account can have it.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
@@ -191,6 +235,7 @@ impl AccountKey {
                 Self::Reserved(owner, ShardId::new(u16::try_from(shard).ok()?))
             }
             (AccountKind::Pending, Some(owner)) => Self::Pending(owner),
+            (AccountKind::Probation, Some(owner)) => Self::Probation(owner),
             (AccountKind::Grants, None) => Self::Grants,
             (AccountKind::Fees, None) => Self::Fees,
             (AccountKind::Pool, None) => Self::Pool,
@@ -199,6 +244,7 @@ impl AccountKey {
                 AccountKind::Available
                 | AccountKind::Reserved
                 | AccountKind::Pending
+                | AccountKind::Probation
                 | AccountKind::Grants
                 | AccountKind::Fees
                 | AccountKind::Pool
@@ -216,6 +262,7 @@ impl fmt::Display for AccountKey {
             Self::Available(owner) => write!(f, "available({})", owner.id()),
             Self::Reserved(owner, shard) => write!(f, "reserved({}, {shard})", owner.id()),
             Self::Pending(owner) => write!(f, "pending({})", owner.id()),
+            Self::Probation(owner) => write!(f, "probation({})", owner.id()),
             Self::Grants => f.write_str("grants"),
             Self::Fees => f.write_str("fees"),
             Self::Pool => f.write_str("pool"),
@@ -359,7 +406,11 @@ mod tests {
         let owners = [owner(1), owner(77), owner(OWNER_MAX)];
         let mut keys = AccountKey::OWN.to_vec();
         for owner in owners {
-            keys.extend([AccountKey::Available(owner), AccountKey::Pending(owner)]);
+            keys.extend([
+                AccountKey::Available(owner),
+                AccountKey::Pending(owner),
+                AccountKey::Probation(owner),
+            ]);
             keys.extend([0, 1, u16::MAX].map(|shard| AccountKey::Reserved(owner, ShardId::new(shard))));
         }
         for key in keys {

@@ -9,12 +9,14 @@
 //! - a journal's legs are applied together or not at all;
 //! - the sum over all accounts is zero;
 //! - no account of a user ever owes: what is posted and what is held out of it never exceed what came in;
-//! - applying a journal again changes nothing; applying another under its ids is refused.
+//! - applying a journal again changes nothing; applying another under its ids is refused;
+//! - earnings mature in the order in which they were earned, by the delay of the Island's standing.
 //!
 //! Deliberately absent: time, storage, names of people, API keys.
 
 mod account;
 mod book;
+mod maturity;
 mod reject;
 mod settlement;
 mod transfer;
@@ -22,6 +24,7 @@ mod transfer_id;
 
 pub use account::{AccountKey, AccountKind, Counters, CountersError, Direction, OWNER_MAX, Owner};
 pub use book::{Applied, LEGS_MAX, Ledger};
+pub use maturity::MaturityDelays;
 pub use reject::Refusal;
 pub use settlement::{LEGS_OF_SETTLEMENT_MAX, Settlement, SettlementRefusal, UNCOVERED_MAX};
 pub use transfer::{Mode, Transfer, TransferKind};

@@ -1,10 +1,10 @@
 //! What an ended lease moves: the claim is computed again, and then split into legs that add up.
 //!
-//! The consumer pays out of his reserved account, the Island's owner earns into pending, the taker's fee goes to the
+//! The consumer pays out of his reserved account, the Island's owner earns into what matures, the taker's fee goes to the
 //! exchange and the failover pool. If the bid took, the consumer pays charge and fee; if it rested, he pays the charge
 //! and the fee comes out of it. Subsidy and compensation come out of the pool and the fees, which may owe.
 
-use domain::{Bill, Credits, JobId, LeaseId, Price, RunningBill, ShardId, UNITS_MAX, fee_on};
+use domain::{Bill, Credits, JobId, LeaseId, Price, RunningBill, ShardId, Standing, UNITS_MAX, fee_on};
 
 use crate::account::{AccountKey, Owner};
 use crate::transfer::{Mode, Transfer, TransferKind};
@@ -30,6 +30,8 @@ pub struct Settlement {
     pub consumer: Owner,
     /// Who earns.
     pub island_owner: Owner,
+    /// Whether the Island is on probation: its earnings take longer to mature then.
+    pub standing: Standing,
     /// The execution price.
     pub price: Price,
     /// What the segment is claimed to move.
@@ -104,7 +106,7 @@ impl Settlement {
     pub fn legs(&self) -> Result<Vec<Transfer>, SettlementRefusal> {
         self.check()?;
         let reserved = AccountKey::Reserved(self.consumer, self.shard);
-        let pending = AccountKey::Pending(self.island_owner);
+        let pending = AccountKey::earnings(self.island_owner, self.standing);
         let bill = self.bill;
         let legs = [
             (

@@ -70,17 +70,19 @@ impl TransferKind {
     /// Whether a transfer of this kind may go from `debit` to `credit`.
     #[must_use]
     pub fn allows(self, debit: AccountKey, credit: AccountKey) -> bool {
-        use AccountKind::{Available, Fees, Grants, Payouts, Pending, Pool, Reserved};
+        use AccountKind::{Available, Fees, Grants, Payouts, Pending, Pool, Probation, Reserved};
+        // Earnings wait in one of two accounts, by the Island's standing.
+        let waits = |kind| if kind == Probation { Probation } else { Pending };
         let (from, to) = match self {
             Self::Grant => (Grants, Available),
             Self::Reserve => (Available, Reserved),
             Self::Return => (Reserved, Available),
-            Self::Charge => (Reserved, Pending),
+            Self::Charge => (Reserved, waits(credit.kind())),
             Self::Fee => (Reserved, Fees),
             Self::PoolShare => (Reserved, Pool),
-            Self::Subsidy => (Pool, Pending),
-            Self::Compensation => (Fees, Pending),
-            Self::Maturity => (Pending, Available),
+            Self::Subsidy => (Pool, waits(credit.kind())),
+            Self::Compensation => (Fees, waits(credit.kind())),
+            Self::Maturity => (waits(debit.kind()), Available),
             Self::Payout => (Available, Payouts),
         };
         let one_owner = match self {

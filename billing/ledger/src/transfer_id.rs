@@ -8,6 +8,9 @@
 //! | 1 | settlement | shard (16), lease (64), 32 zeros, leg (8) |
 //! | 2 | grant | the first 120 bits of SHA-256 of the request id |
 //! | 3 | maturity | 1 zero, owner (55), number of the last earning that matured (64) |
+//! | 4 | payout on demand | the first 120 bits of SHA-256 of the request id |
+//! | 6 | weekly payout | 1 zero, owner (55), week (64) |
+//! | 5, 7 | the end of one, paid or failed | those of the payout |
 //!
 //! So a fact that is reported twice makes the same id twice, and two facts never make the same one.
 
@@ -81,6 +84,29 @@ pub enum TransferSource {
         /// The number of the last earning among them, in the order of booking.
         through: u64,
     },
+    /// A payout that was asked for under a request id.
+    Payout {
+        /// SHA-256 of the request id, of which the first [`DIGEST_BITS`] count.
+        request_digest: [u8; 32],
+    },
+    /// A payout of the weekly run.
+    WeeklyPayout {
+        /// Whose.
+        owner: Owner,
+        /// Which week, counted from that of 1970-01-01.
+        week: u32,
+    },
+    /// The end of a payout, paid or failed: there is one.
+    PayoutEnd {
+        /// The payout's pending transfer.
+        payout: TransferId,
+    },
+}
+
+/// The 120 bits of a request's digest that an id carries.
+fn digest_bits(request_digest: [u8; 32]) -> u128 {
+    let head = request_digest.first_chunk().expect("a digest has 32 bytes");
+    u128::from_be_bytes(*head) >> (128 - DIGEST_BITS)
 }
 
 impl TransferSource {
@@ -95,10 +121,13 @@ impl TransferSource {
                 1,
                 (u128::from(shard.get()) << 104) | (u128::from(lease.get()) << 40) | u128::from(leg.code()),
             ),
-            Self::Grant { request_digest } => {
-                let head = request_digest.first_chunk().expect("a digest has 32 bytes");
-                (2, u128::from_be_bytes(*head) >> (128 - DIGEST_BITS))
+            Self::Grant { request_digest } => (2, digest_bits(request_digest)),
+            Self::Payout { request_digest } => (4, digest_bits(request_digest)),
+            Self::WeeklyPayout { owner, week } => {
+                (6, (u128::from(owner.id().get()) << 64) | u128::from(week))
             }
+            // The tags of payouts are even, and that of an end is the next.
+            Self::PayoutEnd { payout } => return TransferId::new(payout.get() | (1 << TAG_SHIFT)),
             Self::Maturity { owner, through } => {
                 (3, (u128::from(owner.id().get()) << 64) | u128::from(through))
             }

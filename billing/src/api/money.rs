@@ -6,6 +6,7 @@ use proto::billing::v1 as wire;
 use proto::convert::billing::{grant_from_wire, reserve_from_wire, return_from_wire, shard_from_wire};
 use proto::convert::id_from_wire;
 
+use super::filter::Filter;
 use super::{Api, unexpected};
 use crate::error::ApiError;
 use crate::keys::sha256;
@@ -114,6 +115,30 @@ impl<S: LedgerStore> Api<S> {
         })
     }
 
+    pub(super) async fn reserved_balances(
+        &self,
+        request: &wire::ListReservedBalancesRequest,
+    ) -> Result<wire::ListReservedBalancesResponse, ApiError> {
+        let shard: ShardId = shard_from_wire("shard", request.shard)?;
+        let listing = Listing::ReservedBalances(shard.get());
+        let after = pages::number(listing, &request.page_token)?.map(AccountId::new);
+        let size = page_size(request.page_size, RESERVATIONS_PAGE_MAX, RESERVATIONS_PAGE_MAX);
+        let held = self.store.reserved_balances(shard, after, size).await?;
+        let next_page_token = match held.last() {
+            Some((last, _)) if is_full(held.len(), size) => pages::token(listing, last.get()),
+            Some(_) | None => String::new(),
+        };
+        let balances = held.into_iter().map(|(account, amount)| wire::ReservedBalance {
+            account_id: account.to_string(),
+            shard: u32::from(shard.get()),
+            amount_nano: amount.as_nano(),
+        });
+        Ok(wire::ListReservedBalancesResponse {
+            balances: balances.collect(),
+            next_page_token,
+        })
+    }
+
     pub(super) async fn balance(
         &self,
         request: &wire::GetBalanceRequest,
@@ -134,20 +159,38 @@ impl<S: LedgerStore> Api<S> {
     ) -> Result<wire::ListTransfersResponse, ApiError> {
         let account: AccountId = id_from_wire("account_id", &request.account_id)?;
         let owner = owner(account)?;
-        let listing = Listing::History(account.get());
-        let before = pages::number(listing, &request.page_token)?;
+        let filter = Filter::parse(&request.filter)?;
         let size = page_size(request.page_size, HISTORY_PAGE, HISTORY_PAGE_MAX);
-        let records = self.store.history(account, before, size).await?;
+        let (listing, read) = if filter.is_empty() {
+            (Listing::History(account.get()), size)
+        } else {
+            // What does not fit is read too: a full page of it, so that a rare kind takes few calls.
+            let question = format!("{account} {filter:?}");
+            let listing = Listing::FilteredHistory(pages::digest(&question));
+            (listing, HISTORY_PAGE_MAX)
+        };
+        let before = pages::number(listing, &request.page_token)?;
+        let records = self.store.history(account, before, read).await?;
         let records = records.ok_or(Rejection::UnknownAccount(account))?;
-        let next_page_token = match records.last() {
-            Some(last) if is_full(records.len(), size) => pages::token(listing, last.number),
+        let mut next_page_token = match records.last() {
+            Some(last) if is_full(records.len(), read) => pages::token(listing, last.number),
             Some(_) | None => String::new(),
         };
+        let oldest = records.last().map(|record| record.number);
+        let mut transfers = Vec::new();
+        for record in records {
+            let number = record.number;
+            let transfer = transfer_to_wire(record, owner);
+            if filter.fits(&transfer) {
+                transfers.push(transfer);
+            }
+            if is_full(transfers.len(), size) && Some(number) != oldest {
+                next_page_token = pages::token(listing, number);
+                break;
+            }
+        }
         Ok(wire::ListTransfersResponse {
-            transfers: records
-                .into_iter()
-                .map(|record| transfer_to_wire(record, owner))
-                .collect(),
+            transfers,
             next_page_token,
         })
     }
@@ -161,20 +204,20 @@ impl<S: LedgerStore> Api<S> {
     }
 }
 
-fn owner(account: AccountId) -> Result<Owner, Rejection> {
+pub(super) fn owner(account: AccountId) -> Result<Owner, Rejection> {
     Owner::new(account).ok_or(Rejection::UnknownAccount(account))
 }
 
-fn page_size(asked: u32, default: u32, most: u32) -> u32 {
+pub(super) fn page_size(asked: u32, default: u32, most: u32) -> u32 {
     if asked == 0 { default } else { asked.min(most) }
 }
 
-fn is_full(count: usize, size: u32) -> bool {
+pub(super) fn is_full(count: usize, size: u32) -> bool {
     u32::try_from(count).is_ok_and(|count| count >= size)
 }
 
 /// A transfer as its owner sees it.
-fn transfer_to_wire(booked: BookedTransfer, owner: Owner) -> wire::Transfer {
+pub(super) fn transfer_to_wire(booked: BookedTransfer, owner: Owner) -> wire::Transfer {
     let BookedTransfer { at, transfer, .. } = booked;
     let (pays, earns) = (
         transfer.debit.owner() == Some(owner),

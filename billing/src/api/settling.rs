@@ -46,6 +46,8 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Key(_)
                 | Outcome::Revoked
                 | Outcome::Cursor(_)
+                | Outcome::Payout(_)
+                | Outcome::DestinationSet
                 | Outcome::Rejected(_) => return Err(unexpected(outcome)),
             }
         }
@@ -85,15 +87,11 @@ fn report_to_wire(report: AuditReport) -> wire::AuditResponse {
         sum_nano: i64::try_from(report.sum).unwrap_or(if report.sum < 0 { i64::MIN } else { i64::MAX }),
         pool_nano: report.pool.as_nano(),
         fees_nano: report.fees.as_nano(),
-        reserved: report
-            .reserved
-            .iter()
-            .map(|(account, shard, amount)| wire::ReservedBalance {
-                account_id: account.to_string(),
-                shard: u32::from(shard.get()),
-                amount_nano: amount.as_nano(),
-            })
-            .collect(),
+        reserved_nano: report.reserved.as_nano(),
+        held: report.held,
+        settlements: report.settlements,
+        days: report.days,
+        chain_head: report.chain_head.map(Vec::from).unwrap_or_default(),
         findings: report.findings,
     }
 }

@@ -3,96 +3,26 @@
 //! [`Needs`] lists what a batch touches, a store loads that into a [`Working`] set, the set decides change by change,
 //! and what is to be written comes out as [`Rows`]. No database is spoken to here, so every database decides alike.
 
+mod needs;
+mod payouts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{AccountId, KeyId, LeaseId, Sequence, ShardId, Timestamp, TransferId};
-use ledger::{
-    AccountKey, Applied, Ledger, Leg, Mode, Owner, Refusal, Transfer, TransferKind, TransferSource,
-};
+use ledger::{AccountKey, Applied, Ledger, Mode, Owner, Refusal, Transfer, TransferKind, TransferSource};
 
-use super::{Change, KeptRefusal, Maturing, NewKey, Outcome, Rejection, ShardSettlement};
+use super::payout::{PaidOut, Payout};
+use super::seal::{Digest, Seal};
+use super::{BookedTransfer, Change, KeptRefusal, Maturing, NewKey, Outcome, Rejection, ShardSettlement};
+
+use proto::convert::billing::Settlement;
+
+pub use needs::Needs;
 
 /// A settlement at or below the cursor that was never sent before.
 const BEHIND_CURSOR: &str = "BEHIND_CURSOR";
 /// A settlement of a lease that was settled otherwise.
 const SETTLEMENT_DIFFERS: &str = "SETTLEMENT_DIFFERS";
-
-/// What a batch touches.
-#[derive(Debug, Default)]
-pub struct Needs {
-    /// Accounts.
-    pub accounts: BTreeSet<AccountKey>,
-    /// Transfers, and with each the one that resolved it.
-    pub transfers: BTreeSet<TransferId>,
-    /// Settlements.
-    pub settlements: BTreeSet<(ShardId, LeaseId)>,
-    /// Cursors.
-    pub shards: BTreeSet<ShardId>,
-    /// Keys.
-    pub keys: BTreeSet<KeyId>,
-    /// Owners, by the request that made them.
-    pub requests: BTreeSet<String>,
-    /// Owners whose maturity is asked for.
-    pub maturing: BTreeSet<Owner>,
-}
-
-impl Needs {
-    /// What these changes touch.
-    #[must_use]
-    pub fn of(changes: &[Change]) -> Self {
-        let mut needs = Self::default();
-        for change in changes {
-            needs.add(change);
-        }
-        needs
-    }
-
-    fn add(&mut self, change: &Change) {
-        match change {
-            Change::OpenOwner { request_id, .. } => {
-                self.requests.insert(request_id.clone());
-            }
-            Change::Book(legs) => legs.iter().for_each(|leg| self.add_transfer(leg)),
-            Change::Reserve { order, .. } => self.add_transfer(order),
-            Change::CreateKey(key) => {
-                self.accounts
-                    .extend(Owner::new(key.owner).map(AccountKey::Available));
-            }
-            Change::RevokeKey(key) => {
-                self.keys.insert(*key);
-            }
-            Change::Settle(settlement) | Change::KeepRefused(settlement, _) => {
-                self.add_settlement(settlement)
-            }
-            Change::MoveCursor(shard, _) => {
-                self.shards.insert(*shard);
-            }
-            Change::Mature(maturing) => {
-                self.maturing.insert(maturing.owner);
-                self.add_transfer(&maturity_transfer(maturing));
-            }
-        }
-    }
-
-    fn add_transfer(&mut self, transfer: &Transfer) {
-        self.accounts.extend([transfer.debit, transfer.credit]);
-        self.transfers.insert(transfer.id);
-        self.transfers.extend(transfer.mode.resolves());
-    }
-
-    fn add_settlement(&mut self, ShardSettlement { shard, settlement }: &ShardSettlement) {
-        let (shard, lease) = (*shard, settlement.lease);
-        self.settlements.insert((shard, lease));
-        self.shards.insert(shard);
-        self.accounts.extend([AccountKey::Fees, AccountKey::Pool]);
-        self.accounts
-            .extend(Owner::new(settlement.consumer).map(|consumer| AccountKey::Reserved(consumer, shard)));
-        self.accounts
-            .extend(Owner::new(settlement.island_owner).map(AccountKey::Pending));
-        self.transfers
-            .extend(Leg::ALL.map(|leg| TransferSource::Settlement { shard, lease, leg }.id()));
-    }
-}
 
 /// An owner that a request made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +52,45 @@ pub struct Rows {
     pub keys: Vec<(KeyId, NewKey)>,
     /// Keys revoked.
     pub revoked: BTreeSet<KeyId>,
-    /// Where owners' matured earnings end now.
-    pub matured: BTreeMap<Owner, u64>,
+    /// Where matured earnings end now, by the account that they waited in.
+    pub matured: BTreeMap<AccountKey, u64>,
+    /// Payouts made or taken on, as they are now.
+    pub payouts: BTreeMap<TransferId, Payout>,
+    /// Where the weekly run sends earnings now.
+    pub destinations: BTreeMap<Owner, String>,
+}
+
+impl Rows {
+    /// The transfers as they are to be booked after `head`, and the seal over them; nothing if there are none. Time never
+    /// runs backwards in the books, whatever the clock does.
+    #[must_use]
+    pub fn booked(&self, head: &Head, at: Timestamp) -> (Vec<BookedTransfer>, Option<Seal>) {
+        let transfers: Vec<BookedTransfer> = (1..)
+            .zip(&self.transfers)
+            .map(|(place, transfer)| BookedTransfer {
+                number: head.number.saturating_add(place),
+                at,
+                transfer: transfer.clone(),
+            })
+            .collect();
+        let seal = Seal::over(head.seal, &transfers);
+        (transfers, seal)
+    }
+}
+
+/// Where the books end: what comes next follows this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The last owner's number.
+    pub owner: u64,
+    /// The last key's number.
+    pub key: u64,
+    /// The last transfer's number.
+    pub number: u64,
+    /// The last moment that is taken: no transfer may be booked before it.
+    pub at: Timestamp,
+    /// The last seal's hash; zeros before the first.
+    pub seal: Digest,
 }
 
 /// What a store loaded for a batch, and what the batch makes of it.
@@ -133,18 +100,20 @@ pub struct Working {
     pub ledger: Ledger,
     /// Owners that exist by their request.
     pub owners: BTreeMap<String, OwnerRow>,
-    /// The last owner's number.
-    pub last_owner: u64,
-    /// The last key's number.
-    pub last_key: u64,
+    /// Where the books end.
+    pub head: Head,
     /// Keys that exist, and when they were revoked.
     pub keys: BTreeMap<KeyId, Option<Timestamp>>,
     /// Settlements that exist.
     pub settlements: BTreeMap<(ShardId, LeaseId), (ShardSettlement, Option<KeptRefusal>)>,
     /// Cursors that exist.
     pub cursors: BTreeMap<ShardId, Sequence>,
-    /// Where owners' matured earnings end.
-    pub matured: BTreeMap<Owner, u64>,
+    /// Where matured earnings end, by the account that they waited in.
+    pub matured: BTreeMap<AccountKey, u64>,
+    /// Payouts that exist.
+    pub payouts: BTreeMap<TransferId, Payout>,
+    /// What owners were paid out so far.
+    pub paid_out: BTreeMap<Owner, PaidOut>,
     /// What is to be written.
     pub rows: Rows,
 }
@@ -179,6 +148,9 @@ impl Working {
             Change::KeepRefused(settlement, refusal) => self.keep_refused(settlement, refusal.clone()),
             Change::MoveCursor(shard, through) => self.move_cursor(*shard, *through),
             Change::Mature(maturing) => self.mature(maturing),
+            Change::RequestPayout(payout) => self.request_payout(payout),
+            Change::StepPayout(id, step) => self.step_payout(*id, step),
+            Change::SetPayoutDestination(owner, destination) => self.set_destination(*owner, destination),
         }
     }
 
@@ -189,9 +161,9 @@ impl Working {
             }
             return Outcome::Owner(owner.id);
         }
-        let number = self.last_owner.saturating_add(1);
+        let number = self.head.owner.saturating_add(1);
         let owner = Owner::new(AccountId::new(number)).expect("billing never makes 2^43 owners");
-        self.last_owner = number;
+        self.head.owner = number;
         for account in [AccountKey::Available(owner), AccountKey::Pending(owner)] {
             self.ledger.open(account);
             self.rows.accounts.push(account);
@@ -235,14 +207,26 @@ impl Working {
         }
     }
 
+    /// Opens the account for earnings on probation of an owner who exists.
+    fn open_earnings(&mut self, account: AccountKey) {
+        let AccountKey::Probation(owner) = account else {
+            return;
+        };
+        let exists = self.ledger.counters(AccountKey::Available(owner)).is_some();
+        if exists && self.ledger.counters(account).is_none() {
+            self.ledger.open(account);
+            self.rows.accounts.push(account);
+        }
+    }
+
     fn create_key(&mut self, key: &NewKey) -> Outcome {
         let known = Owner::new(key.owner)
             .is_some_and(|owner| self.ledger.counters(AccountKey::Available(owner)).is_some());
         if !known {
             return Outcome::Rejected(Rejection::UnknownAccount(key.owner));
         }
-        self.last_key = self.last_key.saturating_add(1);
-        let id = KeyId::new(self.last_key);
+        self.head.key = self.head.key.saturating_add(1);
+        let id = KeyId::new(self.head.key);
         self.keys.insert(id, None);
         self.rows.keys.push((id, key.clone()));
         Outcome::Key(id)
@@ -281,6 +265,7 @@ impl Working {
         if legs.is_empty() {
             return Ok(());
         }
+        self.open_earnings(AccountKey::earnings(claim.island_owner, claim.standing));
         let applied = self
             .ledger
             .apply(&legs)
@@ -319,14 +304,15 @@ impl Working {
     }
 
     fn mature(&mut self, maturing: &Maturing) -> Outcome {
-        let matured = self.matured.get(&maturing.owner).copied().unwrap_or(0);
+        let account = maturing.account();
+        let matured = self.matured.get(&account).copied().unwrap_or(0);
         if matured != maturing.after || maturing.through <= maturing.after {
             return Outcome::Rejected(Rejection::NotNextToMature);
         }
         let outcome = self.book(&[maturity_transfer(maturing)]);
         if outcome == Outcome::Booked(Applied::Booked) {
-            self.matured.insert(maturing.owner, maturing.through);
-            self.rows.matured.insert(maturing.owner, maturing.through);
+            self.matured.insert(account, maturing.through);
+            self.rows.matured.insert(account, maturing.through);
         }
         outcome
     }
@@ -338,7 +324,15 @@ fn repeated(
     refusal: Option<&KeptRefusal>,
     settlement: &ShardSettlement,
 ) -> Outcome {
-    if before != settlement {
+    // How far the Island was trusted is no part of the claim: the first word counts, for karma moves on.
+    let same = ShardSettlement {
+        settlement: Settlement {
+            standing: before.settlement.standing,
+            ..settlement.settlement.clone()
+        },
+        ..settlement.clone()
+    };
+    if *before != same {
         return Outcome::SettlementRefused(kept(
             SETTLEMENT_DIFFERS,
             "the lease was settled before, by another claim",
@@ -367,7 +361,7 @@ fn maturity_transfer(maturing: &Maturing) -> Transfer {
         id: TransferSource::Maturity { owner, through }.id(),
         kind: TransferKind::Maturity,
         mode: Mode::Plain,
-        debit: AccountKey::Pending(owner),
+        debit: maturing.account(),
         credit: AccountKey::Available(owner),
         amount,
         job: None,
@@ -395,6 +389,7 @@ pub(super) fn claim(
         job: settlement.job,
         consumer: owner(settlement.consumer)?,
         island_owner: owner(settlement.island_owner)?,
+        standing: settlement.standing,
         price: settlement.price,
         bill: settlement.bill,
         billed_before_thousandths: settlement.billed_before_thousandths,
@@ -416,6 +411,11 @@ impl Rejection {
             Self::RequestDiffers => "REQUEST_DIFFERS",
             Self::UnknownKey(_) => "UNKNOWN_KEY",
             Self::NotNextToMature => "NOT_NEXT_TO_MATURE",
+            Self::UnknownPayout(_) => "UNKNOWN_PAYOUT",
+            Self::PayoutTooSmall => "PAYOUT_TOO_SMALL",
+            Self::PayoutToday => "PAYOUT_TODAY",
+            Self::NotEarned { .. } => "NOT_EARNED",
+            Self::PayoutState(_) => "PAYOUT_STATE",
         }
     }
 }

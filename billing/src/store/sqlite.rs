@@ -5,73 +5,35 @@
 
 mod audit;
 mod commit;
+mod days;
+mod payouts;
 mod rows;
+mod spans;
 mod statements;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use domain::{AccountId, Credits, Sequence, ShardId, Timestamp};
-use ledger::{AccountKey, Counters, Owner, TransferKind};
+use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use ledger::{AccountKey, Owner};
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
+use tokio_stream::StreamExt;
 
+use super::merkle::Day;
+use super::payout::{Payable, Payout, PayoutFilter};
+use super::rows as columns;
+use super::seal::{self, Seal, Sealing};
 use super::{
-    AuditReport, Balances, BookedTransfer, Change, KeyRecord, LedgerStore, Maturing, Outcome,
-    ReservationRecord, StoreError,
+    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, KeyRecord, LedgerStore, Maturing,
+    OpenError, Outcome, ReservationRecord, Settled, Span, StoreError,
 };
 use crate::limits::{LOCK_WAIT, READER_WAIT, READERS};
 
 /// The schema, one migration after the other; each only adds.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// What all accounts of one owner share: the bits below are shard and kind.
-const OWNER_SHIFT: u32 = 20;
-
-/// Why the books could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file is not a database, or is damaged.
-    #[error("{} is not a database of billing, or is damaged; restore it from a backup", path.display())]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// Another process holds it.
-    #[error("{} is locked by another process", path.display())]
-    Locked {
-        /// The file.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// The file cannot be opened.
-    #[error("could not open {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// The schema is not one that this version knows.
-    #[error("could not bring {} to this version's schema", path.display())]
-    Migrate {
-        /// The file.
-        path: PathBuf,
-        /// Which migration.
-        #[source]
-        source: sqlx::migrate::MigrateError,
-    },
-}
 
 /// The books in one SQLite file.
 #[derive(Debug)]
@@ -85,20 +47,21 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file is no database, damaged, locked, or of a later version.
-    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
         let failed = |source| open_error(path, source);
+        let synchronous = match durability {
+            Durability::Synced => SqliteSynchronous::Full,
+            Durability::Lost => SqliteSynchronous::Off,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .foreign_keys(true)
             .busy_timeout(LOCK_WAIT);
-        let mut writer = options.clone().connect().await.map_err(failed)?;
-        MIGRATIONS
-            .run(&mut writer)
-            .await
-            .map_err(|source| migrate_error(path, source))?;
+        migrate(path, options.clone()).await?;
+        let writer = options.clone().connect().await.map_err(failed)?;
         let readers = reading_pool(options).await.map_err(failed)?;
         Ok(Self {
             writer: Mutex::new(writer),
@@ -119,19 +82,89 @@ impl SqliteStore {
             .connect()
             .await
             .map_err(failed)?;
+        check_version(path, &mut connection).await?;
         let report = audit::audit(&mut connection).await?;
         connection.close().await.map_err(failed)?;
         Ok(report)
     }
 
+    /// Copies the books in a file, as they are at one moment, into a file that is not there yet. Others may write meanwhile.
+    ///
+    /// # Errors
+    /// When the books cannot be read, or the copy not written.
+    pub async fn copy_file(path: &Path, copy: &Path) -> Result<(), OpenError> {
+        let failed = |source| open_error(path, source);
+        // Not `query_only`: that would also refuse the copy.
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(LOCK_WAIT);
+        let mut connection = options.connect().await.map_err(failed)?;
+        sqlx::query(statements::COPY)
+            .bind(copy.display().to_string())
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
+        connection.close().await.map_err(failed)
+    }
+
     async fn owner_exists(&self, owner: Owner) -> Result<bool, StoreError> {
         let row = sqlx::query(statements::OWNER_EXISTS)
-            .bind(rows::stored(owner.id().get()))
+            .bind(columns::stored(owner.id().get()))
             .fetch_one(&self.readers)
             .await
             .map_err(failed("look for an account"))?;
-        Ok(rows::int(&row, 0)? > 0)
+        Ok(columns::int(&row, 0)? > 0)
     }
+}
+
+/// Refuses a schema that the audit does not know.
+async fn check_version(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let row = sqlx::query(statements::SCHEMA_VERSION)
+        .fetch_one(connection)
+        .await
+        .map_err(|source| open_error(path, source))?;
+    let version = columns::int(&row, 0).map_err(|source| OpenError::Unusable { source })?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    if Some(version) < known {
+        let database = path.display().to_string();
+        return Err(OpenError::Behind { database });
+    }
+    Ok(())
+}
+
+async fn migrate(path: &Path, options: SqliteConnectOptions) -> Result<(), OpenError> {
+    let failed = |source| open_error(path, source);
+    // A table that is made anew is dropped first: with foreign keys on, SQLite would look for each row's children.
+    let mut connection = options.foreign_keys(false).connect().await.map_err(failed)?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(|source| migrate_error(path, source))?;
+    let sealed = seal_history(&mut connection).await;
+    sealed.map_err(|source| OpenError::Unusable { source })?;
+    connection.close().await.map_err(failed)
+}
+
+/// Seals what was booked before there were seals.
+async fn seal_history(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("begin a transaction"))?;
+    let mut sealing = Sealing::after(seal::Digest::default());
+    let mut range = None;
+    {
+        let mut transfers = sqlx::query(statements::UNSEALED).fetch(&mut *transaction);
+        while let Some(row) = transfers.next().await {
+            let booked = columns::transfer(&row.map_err(failed("read the transfers"))?)?;
+            sealing.add(&booked);
+            let (first, _) = range.unwrap_or((booked.number, booked.number));
+            range = Some((first, booked.number));
+        }
+    }
+    if let Some((first, through)) = range {
+        let hash = sealing.finish();
+        commit::insert_seal(&mut transaction, Seal { first, through, hash }).await?;
+    }
+    transaction.commit().await.map_err(failed("commit"))
 }
 
 async fn reading_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
@@ -163,7 +196,10 @@ fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     match sqlite_code(&source) {
         Some(SQLITE_NOTADB | SQLITE_CORRUPT) => OpenError::NotADatabase { path, source },
         Some(SQLITE_BUSY | SQLITE_LOCKED) => OpenError::Locked { path, source },
-        _ => OpenError::Open { path, source },
+        _ => OpenError::Open {
+            database: path.display().to_string(),
+            source,
+        },
     }
 }
 
@@ -173,7 +209,7 @@ fn migrate_error(path: &Path, source: sqlx::migrate::MigrateError) -> OpenError 
         return open_error(path, source);
     }
     OpenError::Migrate {
-        path: path.to_owned(),
+        database: path.display().to_string(),
         source,
     }
 }
@@ -207,7 +243,7 @@ impl LedgerStore for SqliteStore {
             .fetch_optional(&self.readers)
             .await
             .map_err(failed("look for a key"))?;
-        row.as_ref().map(rows::key).transpose()
+        row.as_ref().map(columns::key).transpose()
     }
 
     async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {
@@ -218,28 +254,28 @@ impl LedgerStore for SqliteStore {
             return Ok(None);
         }
         let keys = sqlx::query(statements::KEYS_OF_OWNER)
-            .bind(rows::stored(owner.id().get()))
+            .bind(columns::stored(owner.id().get()))
             .fetch_all(&self.readers)
             .await
             .map_err(failed("list keys"))?;
-        keys.iter().map(rows::key).collect::<Result<_, _>>().map(Some)
+        keys.iter().map(columns::key).collect::<Result<_, _>>().map(Some)
     }
 
     async fn balances(&self, owner: AccountId) -> Result<Option<Balances>, StoreError> {
         let Some(owner) = Owner::new(owner) else {
             return Ok(None);
         };
-        let first = rows::stored(owner.id().get() << OWNER_SHIFT);
+        let (first, last) = AccountKey::range_of(owner);
         let accounts = sqlx::query(statements::ACCOUNTS_OF_OWNER)
             .bind(first)
-            .bind(first | ((1 << OWNER_SHIFT) - 1))
+            .bind(last)
             .fetch_all(&self.readers)
             .await
             .map_err(failed("read balances"))?;
         if accounts.is_empty() {
             return Ok(None);
         }
-        sum_up(&accounts).map(Some)
+        columns::balances(&accounts).map(Some)
     }
 
     async fn history(
@@ -255,15 +291,15 @@ impl LedgerStore for SqliteStore {
             return Ok(None);
         }
         let transfers = sqlx::query(statements::HISTORY)
-            .bind(rows::stored(owner.id().get()))
-            .bind(before.map_or(i64::MAX, rows::stored))
+            .bind(columns::stored(owner.id().get()))
+            .bind(before.map_or(i64::MAX, columns::stored))
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await
             .map_err(failed("list transfers"))?;
         transfers
             .iter()
-            .map(rows::transfer)
+            .map(columns::transfer)
             .collect::<Result<_, _>>()
             .map(Some)
     }
@@ -276,12 +312,31 @@ impl LedgerStore for SqliteStore {
     ) -> Result<Vec<ReservationRecord>, StoreError> {
         let transfers = sqlx::query(statements::RESERVATIONS)
             .bind(i64::from(shard.get()))
-            .bind(rows::stored(after))
+            .bind(columns::stored(after))
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await
             .map_err(failed("list reservations"))?;
-        transfers.iter().map(reservation).collect()
+        transfers.iter().map(columns::reservation).collect()
+    }
+
+    async fn reserved_balances(
+        &self,
+        shard: ShardId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<(AccountId, Credits)>, StoreError> {
+        let after = after
+            .and_then(Owner::new)
+            .map_or(0, |owner| AccountKey::Reserved(owner, shard).number());
+        let accounts = sqlx::query(statements::RESERVED_BALANCES)
+            .bind(i64::from(shard.get()))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("list what is reserved"))?;
+        accounts.iter().map(columns::reserved_balance).collect()
     }
 
     async fn cursor(&self, shard: ShardId) -> Result<Sequence, StoreError> {
@@ -291,25 +346,99 @@ impl LedgerStore for SqliteStore {
             .await
             .map_err(failed("read a cursor"))?;
         let Some(row) = row else { return Ok(Sequence::ZERO) };
-        rows::unsigned(&row, 0).map(Sequence::new)
+        columns::unsigned(&row, 0).map(Sequence::new)
     }
 
-    async fn due(&self, cutoff: Timestamp, limit: u32) -> Result<Vec<Maturing>, StoreError> {
+    async fn due(
+        &self,
+        standing: Standing,
+        cutoff: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Maturing>, StoreError> {
         let due = sqlx::query(statements::DUE)
-            .bind(rows::stored(cutoff.as_micros()))
+            .bind(i64::from(columns::earning_kind(standing).code()))
+            .bind(columns::stored(cutoff.as_micros()))
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
             .await
             .map_err(failed("look for earnings that matured"))?;
-        let maturing = |row: &SqliteRow| {
-            Ok(Maturing {
-                owner: rows::owner(row, 0)?,
-                after: rows::unsigned(row, 1)?,
-                through: rows::unsigned(row, 2)?,
-                amount: Credits::from_nano(rows::int(row, 3)?),
-            })
-        };
-        due.iter().map(maturing).collect()
+        due.iter().map(|row| columns::maturing(row, standing)).collect()
+    }
+
+    async fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
+        let row = sqlx::query(statements::FIRST_OPEN_DAY)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed("look for a day to close"))?;
+        Ok(columns::optional_time(&row, 0)?.map(Day::of))
+    }
+
+    async fn close_day(&self, day: Day, now: Timestamp) -> Result<ClosedDay, StoreError> {
+        let mut writer = self.writer.lock().await;
+        days::close(&mut writer, day, now).await
+    }
+
+    async fn closed_days(&self, after: Option<Day>, limit: u32) -> Result<Vec<ClosedDay>, StoreError> {
+        let days = sqlx::query(statements::CLOSED_DAYS)
+            .bind(after.map_or(-1, |day| i64::from(day.get())))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("list closed days"))?;
+        days.iter().map(columns::closed_day).collect()
+    }
+
+    async fn booked_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Option<(Credits, Vec<BookedTransfer>)>, StoreError> {
+        self.find_booked(owner, span, limit).await
+    }
+
+    async fn settled_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<Settled>, StoreError> {
+        self.find_settled(owner, span, limit).await
+    }
+
+    async fn earned_before(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        until: Timestamp,
+    ) -> Result<Credits, StoreError> {
+        self.sum_earned(owner, island, until).await
+    }
+
+    async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {
+        self.find_payout(id).await
+    }
+
+    async fn payouts(
+        &self,
+        filter: PayoutFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, Payout)>, StoreError> {
+        self.list_payouts(filter, before, limit).await
+    }
+
+    async fn payouts_to_send(&self, now: Timestamp, limit: u32) -> Result<Vec<Payout>, StoreError> {
+        self.find_payouts_to_send(now, limit).await
+    }
+
+    async fn weekly_payable(
+        &self,
+        since: Day,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<Payable>, StoreError> {
+        self.find_weekly_payable(since, after, limit).await
     }
 
     async fn audit(&self) -> Result<AuditReport, StoreError> {
@@ -327,40 +456,4 @@ impl LedgerStore for SqliteStore {
             .map_err(failed("checkpoint the log"))?;
         Ok(())
     }
-}
-
-fn sum_up(accounts: &[SqliteRow]) -> Result<Balances, StoreError> {
-    let mut balances = Balances::default();
-    for row in accounts {
-        let (account, counters) = rows::account(row)?;
-        let spendable = Counters::spendable(counters).unwrap_or(Credits::ZERO);
-        match account {
-            AccountKey::Available(_) => balances.available = spendable,
-            AccountKey::Pending(_) => balances.pending = spendable,
-            AccountKey::Reserved(..) => {
-                let sum = balances.reserved.checked_add(spendable);
-                balances.reserved = sum.ok_or_else(|| StoreError::Damaged {
-                    what: format!("what is reserved with {account} leaves the range"),
-                })?;
-            }
-            AccountKey::Grants | AccountKey::Fees | AccountKey::Pool | AccountKey::Payouts => {}
-        }
-    }
-    Ok(balances)
-}
-
-fn reservation(row: &SqliteRow) -> Result<ReservationRecord, StoreError> {
-    let BookedTransfer { number, transfer, .. } = rows::transfer(row)?;
-    let returned = transfer.kind == TransferKind::Return;
-    let account = if returned { transfer.debit } else { transfer.credit };
-    let owner = account.owner().ok_or_else(|| StoreError::Damaged {
-        what: format!("{} reserves for nobody", transfer.id),
-    })?;
-    let nano = transfer.amount.as_nano();
-    Ok(ReservationRecord {
-        number,
-        transfer: transfer.id,
-        owner: owner.id(),
-        amount: Credits::from_nano(if returned { -nano } else { nano }),
-    })
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use billing::store::sqlite::{OpenError, SqliteStore};
-use billing::store::{LedgerStore, Outcome, StoreError};
+use billing::store::sqlite::SqliteStore;
+use billing::store::{Durability, LedgerStore, OpenError, Outcome, StoreError};
 use domain::AccountId;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use crate::support::{at, books, grant, open_owner, settle, settlement};
 
@@ -110,10 +111,16 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
         ("UPDATE settlements SET charge = 1", "a settlement never changes"),
         ("DELETE FROM settlements", "a settlement is never deleted"),
         (
-            "INSERT OR REPLACE INTO settlements SELECT shard, lease, 9, job, epoch, consumer, island_owner, island, model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message, created_at FROM settlements",
+            "INSERT OR REPLACE INTO settlements SELECT shard, lease, 9, job, epoch, consumer, island_owner, island, model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message, created_at, standing FROM settlements",
             "a lease is settled once",
         ),
         ("DELETE FROM owners", "an owner is never deleted"),
+        ("UPDATE seals SET hash = zeroblob(32)", "a seal never changes"),
+        ("DELETE FROM seals", "a seal is never deleted"),
+        (
+            "INSERT INTO seals (first, through, hash) VALUES (1, 9, zeroblob(32))",
+            "a seal follows the one before",
+        ),
     ];
     for (attack, expected) in attacks {
         assert_eq!(objection(&mut db, attack).await, expected, "{attack}");
@@ -147,7 +154,13 @@ async fn the_database_itself_refuses_a_second_resolution() {
         );
     }
     db.close().await.unwrap();
-    books.assert_clean().await;
+    // The audit tells that billing did not write these.
+    let findings = books.store.audit().await.unwrap().findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(
+        findings.iter().all(|finding| finding.contains("is not sealed")),
+        "{findings:?}"
+    );
 }
 
 #[tokio::test]
@@ -177,6 +190,22 @@ async fn an_audit_finds_what_was_changed_behind_the_triggers() {
             "DROP TRIGGER transfers_stay; UPDATE transfers SET created_at = 99 WHERE number = 1",
             "was booked before",
         ),
+        (
+            "DROP TRIGGER transfers_stay; UPDATE transfers SET memo = 'x' WHERE number = 1",
+            "are not those that were sealed",
+        ),
+        (
+            "DROP TRIGGER transfers_remain; DELETE FROM transfers WHERE number = (SELECT max(number) FROM transfers)",
+            "that were sealed are gone",
+        ),
+        (
+            "DROP TRIGGER seals_remain; DELETE FROM seals WHERE first = 1",
+            "is not sealed",
+        ),
+        (
+            "DROP TRIGGER transfers_stay; UPDATE transfers SET credit = 1048579 WHERE kind = 'charge'",
+            "are not the legs that the settlements have",
+        ),
     ] {
         let books = books().await;
         books.fund().await;
@@ -197,7 +226,7 @@ async fn a_file_that_is_no_database_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("billing.sqlite");
     std::fs::write(&path, vec![b'x'; 8_192]).unwrap();
-    let error = SqliteStore::open(&path).await.unwrap_err();
+    let error = SqliteStore::open(&path, Durability::Synced).await.unwrap_err();
     assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
     assert!(error.to_string().contains("restore it from a backup"), "{error}");
     assert!(SqliteStore::audit_file(&path).await.is_err());
@@ -230,7 +259,7 @@ async fn a_database_of_a_later_version_is_refused() {
         .await
         .unwrap();
     db.close().await.unwrap();
-    let error = SqliteStore::open(&path).await.unwrap_err();
+    let error = SqliteStore::open(&path, Durability::Synced).await.unwrap_err();
     assert!(matches!(error, OpenError::Migrate { .. }), "{error:?}");
 }
 
@@ -266,10 +295,65 @@ async fn books_that_are_dropped_without_a_close_open_again_whole() {
             .len()
             > 0
     );
-    let again = SqliteStore::open(&crashed.path().join("billing.sqlite"))
+    let again = SqliteStore::open(&crashed.path().join("billing.sqlite"), Durability::Synced)
         .await
         .unwrap();
     let balances = again.balances(AccountId::new(1)).await.unwrap().unwrap();
     assert_eq!(balances.reserved.as_nano(), 500_000_000_000);
     assert!(again.audit().await.unwrap().is_clean());
+}
+
+/// Books of the first schema: an owner, a grant, an earning that matured.
+const BOOKS_BEFORE: &str = "
+    INSERT INTO owners (id, request_id, display_name, created_at) VALUES (1, 'a', 'a', 1);
+    INSERT INTO accounts (id, owner, kind) VALUES (1048577, 1, 1), (1048578, 1, 2), (1048579, 1, 3);
+    INSERT INTO transfers (id, kind, mode, debit, credit, amount, memo, created_at) VALUES
+        (unhex('00000000000000000000000000000001'), 'grant', 0, 8, 1048577, 100, '', 1),
+        (unhex('00000000000000000000000000000002'), 'reserve', 0, 1048577, 1048578, 60, '', 2),
+        (unhex('00000000000000000000000000000003'), 'payout', 1, 1048577, 11, 5, '', 3);
+    INSERT INTO maturity (owner, matured_through) VALUES (1, 3)";
+
+#[tokio::test]
+async fn books_of_the_first_schema_are_brought_up_whole_and_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("billing.sqlite");
+    let mut db = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    let migrations = Migrator::new(Path::new("migrations/sqlite")).await.unwrap();
+    migrations.run_to(1, &mut db).await.unwrap();
+    sqlx::raw_sql(BOOKS_BEFORE).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let behind = SqliteStore::audit_file(&path).await.unwrap_err();
+    assert!(behind.to_string().contains("billing migrate"), "{behind:#}");
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path, Durability::Synced).await.unwrap();
+        let report = store.audit().await.unwrap();
+        assert_eq!(report.findings, Vec::<String>::new());
+        assert_eq!(
+            (report.transfers, report.held, report.reserved.as_nano()),
+            (3, 1, 60)
+        );
+        let balances = store.balances(AccountId::new(1)).await.unwrap().unwrap();
+        assert_eq!(
+            (balances.available.as_nano(), balances.reserved.as_nano()),
+            (35, 60)
+        );
+        store.close().await.unwrap();
+    }
+    let mut db = direct(&path).await;
+    let refused = objection(
+        &mut db,
+        "UPDATE accounts SET debits_posted = 99 WHERE id = 1048577",
+    )
+    .await;
+    assert_eq!(refused, "CHECK constraint failed: no_overdraft");
+    let kept = sqlx::query("SELECT account, through FROM matured")
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
+    assert_eq!((kept.get::<i64, _>(0), kept.get::<i64, _>(1)), (1_048_579, 3));
 }

@@ -4,31 +4,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use billing::limits::QUEUE_MAX;
-use billing::store::sqlite::SqliteStore;
+use billing::store::merkle::Day;
+use billing::store::payout::{Payable, Payout, PayoutFilter};
 use billing::store::{
-    AuditReport, Balances, BookedTransfer, Change, KeyRecord, LedgerStore, Maturing, Outcome,
-    ReservationRecord, StoreError,
+    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, KeyRecord, LedgerStore, Maturing,
+    Outcome, ReservationRecord, Settled, Span, StoreError,
 };
 use billing::writer::{self, WriteError, WriterHandle};
-use domain::{AccountId, Sequence, ShardId, Timestamp};
+use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
 use service::shutdown::Shutdown;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::support::{SHARD, at, books, grant, settle, settlement};
+use crate::support::{SHARD, at, books, grant, postgres, settle, settlement};
+use crate::syncs;
 
 /// A store that counts its commits and waits for leave before each.
-struct Gated {
-    inner: Arc<SqliteStore>,
+struct Gated<S> {
+    inner: Arc<S>,
     gate: Semaphore,
     entered: AtomicUsize,
     commits: AtomicUsize,
 }
 
-impl Gated {
-    fn new(inner: Arc<SqliteStore>, open: usize) -> Arc<Self> {
+impl<S> Gated<S> {
+    fn new(inner: Arc<S>, open: usize) -> Arc<Self> {
         Arc::new(Self {
             inner,
             gate: Semaphore::new(open),
@@ -42,7 +44,7 @@ impl Gated {
     }
 }
 
-impl LedgerStore for Gated {
+impl<S: LedgerStore> LedgerStore for Gated<S> {
     async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         self.entered.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
@@ -84,8 +86,87 @@ impl LedgerStore for Gated {
         self.inner.cursor(shard).await
     }
 
-    async fn due(&self, cutoff: Timestamp, limit: u32) -> Result<Vec<Maturing>, StoreError> {
-        self.inner.due(cutoff, limit).await
+    async fn reserved_balances(
+        &self,
+        shard: ShardId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<(AccountId, Credits)>, StoreError> {
+        self.inner.reserved_balances(shard, after, limit).await
+    }
+
+    async fn due(
+        &self,
+        standing: Standing,
+        cutoff: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Maturing>, StoreError> {
+        self.inner.due(standing, cutoff, limit).await
+    }
+
+    async fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
+        self.inner.first_open_day().await
+    }
+
+    async fn close_day(&self, day: Day, now: Timestamp) -> Result<ClosedDay, StoreError> {
+        self.inner.close_day(day, now).await
+    }
+
+    async fn closed_days(&self, after: Option<Day>, limit: u32) -> Result<Vec<ClosedDay>, StoreError> {
+        self.inner.closed_days(after, limit).await
+    }
+
+    async fn booked_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Option<(Credits, Vec<BookedTransfer>)>, StoreError> {
+        self.inner.booked_between(owner, span, limit).await
+    }
+
+    async fn settled_between(
+        &self,
+        owner: AccountId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<Settled>, StoreError> {
+        self.inner.settled_between(owner, span, limit).await
+    }
+
+    async fn earned_before(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        until: Timestamp,
+    ) -> Result<Credits, StoreError> {
+        self.inner.earned_before(owner, island, until).await
+    }
+
+    async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {
+        self.inner.payout(id).await
+    }
+
+    async fn payouts(
+        &self,
+        filter: PayoutFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, Payout)>, StoreError> {
+        self.inner.payouts(filter, before, limit).await
+    }
+
+    async fn payouts_to_send(&self, now: Timestamp, limit: u32) -> Result<Vec<Payout>, StoreError> {
+        self.inner.payouts_to_send(now, limit).await
+    }
+
+    async fn weekly_payable(
+        &self,
+        since: Day,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<Payable>, StoreError> {
+        self.inner.weekly_payable(since, after, limit).await
     }
 
     async fn audit(&self) -> Result<AuditReport, StoreError> {
@@ -98,7 +179,7 @@ impl LedgerStore for Gated {
 }
 
 /// Makes one call, and returns once the writer holds it before the closed gate: what comes next must queue.
-async fn occupy(writer: &WriterHandle, gated: &Gated) -> JoinHandle<Result<Outcome, WriteError>> {
+async fn occupy<S>(writer: &WriterHandle, gated: &Gated<S>) -> JoinHandle<Result<Outcome, WriteError>> {
     let call = writer.clone();
     let first = tokio::spawn(async move { call.write_one(grant(999, 2, 1)).await });
     while gated.entered.load(Ordering::SeqCst) == 0 {
@@ -290,4 +371,58 @@ async fn a_writer_without_handles_finishes_its_queue() {
     writing.await.unwrap();
     let balances = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
     assert_eq!(balances.available.as_nano(), 11);
+}
+
+/// 200 calls that come together, in as few commits as the writer makes of them.
+async fn write_together<S: LedgerStore>(gated: &Arc<Gated<S>>) {
+    let (writer, _writing) = writer::start(Arc::clone(gated), || at(1), Shutdown::manual());
+    let first = occupy(&writer, gated).await;
+    let calls: Vec<_> = (0..200)
+        .map(|id| {
+            let writer = writer.clone();
+            let changes = vec![
+                grant(2_000 + id, 1, 1),
+                settle(settlement(5, 500 + u64::try_from(id).unwrap(), 1, 2, 10)),
+            ];
+            tokio::spawn(async move { writer.write(changes).await.unwrap() })
+        })
+        .collect();
+    until_queued(&writer, 200).await;
+    gated.gate.add_permits(1_000);
+    first.await.unwrap().unwrap();
+    for call in calls {
+        call.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_batch_costs_one_sync_of_the_disk() {
+    let books = books().await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    let before = syncs::of(books.folder.path());
+    write_together(&gated).await;
+    let syncs = syncs::of(books.folder.path()) - before;
+    // 801 transfers, 256 at most in a batch.
+    let batches = u64::try_from(gated.commits()).unwrap();
+    assert!((4..=6).contains(&batches), "{batches} batches");
+    assert_eq!(syncs, batches, "syncs, and batches");
+    books.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_one_transaction_of_postgresql() {
+    let books = postgres(Durability::Synced).await;
+    books.fund().await;
+    let gated = Gated::new(Arc::clone(&books.store), 0);
+    // PostgreSQL syncs its log once a commit that wrote something. Each row knows the transaction that wrote it.
+    let mut db = books.database.as_ref().unwrap().direct().await;
+    let count = "SELECT count(DISTINCT xmin::TEXT) FROM transfers";
+    let before: i64 = sqlx::query_scalar(count).fetch_one(&mut db).await.unwrap();
+    write_together(&gated).await;
+    let after: i64 = sqlx::query_scalar(count).fetch_one(&mut db).await.unwrap();
+    let batches = i64::try_from(gated.commits()).unwrap();
+    assert!((4..=6).contains(&batches), "{batches} batches");
+    assert_eq!(after - before, batches, "transactions, and batches");
+    books.assert_clean().await;
 }

@@ -250,6 +250,7 @@ async fn page_sizes_are_cut_and_page_tokens_checked() {
         account_id: id,
         page_size: u32::MAX,
         page_token: String::new(),
+        filter: String::new(),
     };
     let page = client.list_transfers(request.clone()).await.unwrap().into_inner();
     assert_eq!((page.transfers.len(), page.next_page_token.as_str()), (1, ""));

@@ -1,12 +1,20 @@
 //! Billing from outside: over its store, over gRPC, over direct SQL, and under SIGKILL.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod backup;
 mod conformance;
+mod contention;
 mod crash;
 mod database;
 mod grouping;
 mod hostile;
+mod large;
+mod payouts;
+mod postgres_database;
+mod scripts;
 mod service_life;
 mod settling;
+mod statements;
 mod support;
+mod syncs;
 mod wire;

@@ -1,16 +1,22 @@
 //! Starting, draining, maturing.
 
+use billing::closing::close_and_export;
+use billing::store::LedgerStore;
+use billing::store::merkle::Day;
 use billing::{Config, Maturity};
+use domain::Timestamp;
 use service::shutdown::Shutdown;
 
 use crate::support::{
-    account, assert_clean, balances, batch, config, reserve_request, serve_in, served, settlement,
+    TestDatabase, account, assert_clean, balances, batch, books, client_of, config, reserve_request,
+    serve_in, served, settle, settlement,
 };
 
 #[tokio::test]
 async fn earnings_mature_by_themselves_and_can_be_spent() {
     let maturity = Maturity {
         delay_ms: 0,
+        probation_delay_ms: 0,
         interval_ms: 1,
     };
     let mut served = serve_in(tempfile::tempdir().unwrap(), maturity).await;
@@ -39,7 +45,9 @@ async fn earnings_mature_by_themselves_and_can_be_spent() {
 
 #[tokio::test]
 async fn earnings_are_held_back_for_a_day_by_default() {
-    assert_eq!(Maturity::default().delay().as_secs(), 24 * 3_600);
+    let delays = Maturity::default().delays();
+    assert_eq!(delays.established.as_secs(), 24 * 3_600);
+    assert_eq!(delays.probation.as_secs(), 72 * 3_600);
 }
 
 #[tokio::test]
@@ -181,4 +189,84 @@ async fn a_stream_that_nobody_closes_does_not_keep_billing_from_stopping() {
     let mut served = serve_in(folder, Maturity::default()).await;
     assert_eq!(balances(&mut served.client, &id).await, [1_000, 0, 0]);
     served.stop().await;
+}
+
+/// Runs the program; returns whether it succeeded and what it said.
+fn program(arguments: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_billing"))
+        .args(arguments)
+        .env_remove("ATOLL_BILLING_DATABASE")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.success(), said.concat())
+}
+
+#[tokio::test]
+async fn a_service_keeps_its_books_in_postgresql() {
+    let database = TestDatabase::make().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = |migrate_on_start| billing::Config {
+        database: Some(service::secret::Secret::new(database.address())),
+        migrate_on_start,
+        ..config(&folder)
+    };
+    let behind = billing::start(config(false), Shutdown::manual())
+        .await
+        .unwrap_err();
+    assert!(behind.to_string().contains("billing migrate"), "{behind:#}");
+    let (migrated, said) = program(&["migrate", "--database", &database.address()]);
+    assert!(migrated, "{said}");
+
+    let shutdown = Shutdown::manual();
+    let running = billing::start(config(false), shutdown.clone()).await.unwrap();
+    let mut client = client_of(running.address).await;
+    let consumer = account(&mut client, "consumer", 1_000_000_000).await;
+    let island = account(&mut client, "island", 0).await;
+    let reserve = reserve_request(1, &consumer, 1, 1_000_000_000);
+    client.reserve(reserve).await.unwrap();
+    let settled = batch(5, vec![settlement(5, 1, 1, 2, 1_500)]);
+    assert_eq!(client.settle(settled).await.unwrap().into_inner().refusals, []);
+    assert_eq!(balances(&mut client, &island).await, [0, 0, 150_000_000]);
+    assert_clean(&mut client).await;
+    shutdown.trigger();
+    running.join.await.unwrap().unwrap();
+
+    let (clean, said) = program(&["audit", "--database", &database.address()]);
+    assert!(clean && said.contains("clean"), "{said}");
+    let (nowhere, said) = program(&["audit"]);
+    assert!(!nowhere && said.contains("--data"), "{said}");
+}
+
+#[tokio::test]
+async fn a_day_that_is_over_is_closed_and_its_root_exported_once() {
+    let books = books().await;
+    books.fund().await;
+    let day = Day::new(20_000);
+    let noon = Timestamp::from_micros(day.start().as_micros() + 1);
+    let change = settle(settlement(1, 1, 1, 2, 1_000));
+    books.store.commit(&[change], noon).await.unwrap();
+    let exports = books.folder.path().join("roots");
+    let close = |seconds: u64| {
+        let now = Timestamp::from_micros(day.end().as_micros() + seconds * 1_000_000);
+        close_and_export(&*books.store, &exports, now)
+    };
+    close(1).await.unwrap();
+    assert_eq!(books.store.closed_days(None, 10).await.unwrap(), []);
+    close(3_600).await.unwrap();
+    let [closed] = books.store.closed_days(None, 10).await.unwrap()[..] else {
+        panic!("one day is closed")
+    };
+    let file = exports.join("2024-10-04.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let exported: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(exported["root"], data_encoding::HEXLOWER.encode(&closed.root));
+    assert_eq!(exported["settlements"], 1);
+    // A file that is gone is written again; one that is there is left alone.
+    std::fs::remove_file(&file).unwrap();
+    close(3_601).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    std::fs::write(&file, "kept").unwrap();
+    close(3_602).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
 }

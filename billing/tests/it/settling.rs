@@ -55,8 +55,15 @@ async fn a_settlement_moves_charge_fee_and_pool_share() {
     assert_eq!(balances(client, &island).await, [0, 0, 150_000_000]);
     let report = assert_clean(client).await;
     assert_eq!((report.fees_nano, report.pool_nano), (2_400_000, 600_000));
-    assert_eq!(report.reserved.len(), 1);
-    assert_eq!(report.reserved[0].amount_nano, 847_000_000);
+    assert_eq!(report.reserved_nano, 847_000_000);
+    let request = pb::ListReservedBalancesRequest::default();
+    let held = client.list_reserved_balances(request).await.unwrap().into_inner();
+    let held: Vec<(&str, i64)> = held
+        .balances
+        .iter()
+        .map(|held| (held.account_id.as_str(), held.amount_nano))
+        .collect();
+    assert_eq!(held, [(consumer.as_str(), 847_000_000)]);
     served.stop().await;
 }
 

@@ -1,13 +1,17 @@
 //! Books and services to test on, and short names for what is asked of them.
 
+mod postgres;
+mod pure;
+
 use std::sync::Arc;
 
+use billing::store::postgres::PostgresStore;
 use billing::store::sqlite::SqliteStore;
-use billing::store::{Change, LedgerStore, Outcome, ShardSettlement};
+use billing::store::{Change, Durability, LedgerStore, Outcome, ShardSettlement};
 use billing::{Config, Maturity, Running};
 use domain::{
     AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Liquidity, Price, Sequence, ShardId,
-    Timestamp, TransferId, Units, fee_on,
+    Standing, Timestamp, TransferId, Units, fee_on,
 };
 use ledger::{AccountKey, Mode, Owner, Transfer, TransferKind};
 use proto::billing::v1 as pb;
@@ -19,6 +23,9 @@ use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+
+pub(crate) use postgres::TestDatabase;
+pub(crate) use pure::PureStore;
 
 pub(crate) const SHARD: ShardId = ShardId::new(0);
 pub(crate) const TOKEN: &str = "a-token-for-tests-only";
@@ -121,6 +128,7 @@ pub(crate) fn settlement(
         },
         billed_before_thousandths: 0,
         compensation: Credits::ZERO,
+        standing: Standing::Established,
     }
 }
 
@@ -139,23 +147,76 @@ pub(crate) fn batch(through: u64, settlements: Vec<Settlement>) -> pb::SettleReq
     })
 }
 
-/// A store in its own folder.
-pub(crate) struct Books {
+/// A store with whatever it keeps its books in.
+pub(crate) struct Books<S = SqliteStore> {
     pub(crate) folder: TempDir,
-    pub(crate) store: Arc<SqliteStore>,
+    /// Dropped after the store.
+    pub(crate) database: Option<TestDatabase>,
+    pub(crate) store: Arc<S>,
 }
 
+/// Books in a file.
 pub(crate) async fn books() -> Books {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(
-        SqliteStore::open(&folder.path().join("billing.sqlite"))
-            .await
-            .unwrap(),
-    );
-    Books { folder, store }
+    sqlite(Durability::Synced).await
 }
 
-impl Books {
+pub(crate) async fn sqlite(durability: Durability) -> Books {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("billing.sqlite");
+    Books {
+        store: Arc::new(SqliteStore::open(&path, durability).await.unwrap()),
+        folder,
+        database: None,
+    }
+}
+
+/// Books in PostgreSQL.
+pub(crate) async fn postgres(durability: Durability) -> Books<PostgresStore> {
+    let database = TestDatabase::make().await;
+    Books {
+        store: Arc::new(database.open(durability).await),
+        folder: tempfile::tempdir().unwrap(),
+        database: Some(database),
+    }
+}
+
+/// Books in memory.
+pub(crate) fn pure() -> Books<PureStore> {
+    Books {
+        store: Arc::new(PureStore::new()),
+        folder: tempfile::tempdir().unwrap(),
+        database: None,
+    }
+}
+
+/// Runs tests that take books once on each store.
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod pure {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::support::pure()).await;
+            })+
+        }
+
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::support::sqlite(billing::store::Durability::Synced).await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::support::postgres(billing::store::Durability::Synced).await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_every_store;
+
+impl<S: LedgerStore> Books<S> {
     /// Commits one change and returns its outcome.
     pub(crate) async fn take(&self, change: Change) -> Outcome {
         let outcomes = self.store.commit(&[change], at(1)).await.unwrap();

@@ -249,6 +249,7 @@ async fn reservations_come_in_pages_oldest_first() {
         account_id,
         page_size: 0,
         page_token: request.page_token,
+        filter: String::new(),
     };
     assert_eq!(
         field(&client.list_transfers(history).await.unwrap_err()),
@@ -276,6 +277,7 @@ async fn a_history_tells_what_each_transfer_did_to_its_owner() {
             account_id: account_id.to_owned(),
             page_size: 0,
             page_token: String::new(),
+            filter: String::new(),
         };
         let transfers = client
             .list_transfers(request)

@@ -1,8 +1,8 @@
 //! What the exchange asks of billing, both ways: the exchange writes these values, billing reads them.
 
 use domain::{
-    AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Price, Sequence, ShardId, TransferId,
-    UNITS_MAX, Units,
+    AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Price, Sequence, ShardId, Standing,
+    TransferId, UNITS_MAX, Units,
 };
 
 use super::error::{FieldError, FieldResult};
@@ -124,6 +124,8 @@ pub struct Settlement {
     pub billed_before_thousandths: u128,
     /// What the exchange pays for a job that it lost.
     pub compensation: Credits,
+    /// How far the Island was trusted when the lease ended.
+    pub standing: Standing,
 }
 
 /// A batch of ended leases.
@@ -347,6 +349,7 @@ fn settlement_from_wire(settlement: wire::Settlement) -> FieldResult<Settlement>
             &settlement.billed_before_thousandths,
         )?,
         compensation: Credits::from_nano(settlement.compensation_nano),
+        standing: standing_from_wire("island_standing", settlement.island_standing)?,
     })
 }
 
@@ -369,6 +372,29 @@ fn settlement_to_wire(settlement: &Settlement) -> wire::Settlement {
         pool_subsidy_nano: bill.pool_subsidy.as_nano(),
         compensation_nano: settlement.compensation.as_nano(),
         billed_before_thousandths: settlement.billed_before_thousandths.to_be_bytes().to_vec(),
+        island_standing: standing_to_wire(settlement.standing).into(),
+    }
+}
+
+/// An Island's standing; established if it is unspecified.
+///
+/// # Errors
+/// When the number is unknown.
+pub fn standing_from_wire(field: &str, number: i32) -> FieldResult<Standing> {
+    let standing = wire::IslandStanding::try_from(number)
+        .map_err(|_| FieldError::new(field, format!("{number} is not a known value")))?;
+    Ok(match standing {
+        wire::IslandStanding::Unspecified | wire::IslandStanding::Established => Standing::Established,
+        wire::IslandStanding::Probation => Standing::Probation,
+    })
+}
+
+/// An Island's standing on the wire.
+#[must_use]
+pub const fn standing_to_wire(standing: Standing) -> wire::IslandStanding {
+    match standing {
+        Standing::Established => wire::IslandStanding::Established,
+        Standing::Probation => wire::IslandStanding::Probation,
     }
 }
 
@@ -425,6 +451,7 @@ mod tests {
             },
             billed_before_thousandths: 1 << 100,
             compensation: Credits::ZERO,
+            standing: Standing::Probation,
         };
         SettleBatch {
             shard: ShardId::new(7),

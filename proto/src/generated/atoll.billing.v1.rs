@@ -274,6 +274,9 @@ pub struct Settlement {
     /// The job's exact bill before this segment in thousandths of a nano-credit, 16 bytes big-endian; empty is 0.
     #[prost(bytes = "vec", tag = "16")]
     pub billed_before_thousandths: ::prost::alloc::vec::Vec<u8>,
+    /// How far the Island was trusted when the lease ended; not given: established.
+    #[prost(enumeration = "IslandStanding", tag = "17")]
+    pub island_standing: i32,
 }
 /// What became of a batch.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -312,6 +315,29 @@ pub struct GetSettlementCursorResponse {
     #[prost(uint64, tag = "1")]
     pub through_sequence: u64,
 }
+/// Asks what a shard's reserved accounts hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReservedBalancesRequest {
+    /// The shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// At most so many; 0 is 1,000, the most too.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// Where the page before ended.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What a shard's reserved accounts hold, by account; accounts that hold nothing are left out.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReservedBalancesResponse {
+    /// The balances.
+    #[prost(message, repeated, tag = "1")]
+    pub balances: ::prost::alloc::vec::Vec<ReservedBalance>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
 /// Asks for balances.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetBalanceRequest {
@@ -338,12 +364,17 @@ pub struct ListTransfersRequest {
     /// Whose.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
-    /// At most so many; 0 is 50, the most is 1,000.
+    /// At most so many; 0 is 50, the most is 1,000. A page with a filter may have fewer although others follow.
     #[prost(uint32, tag = "2")]
     pub page_size: u32,
     /// Where the page before ended.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only what the filter fits, of terms joined by `AND`: `kind = "charge"`, `kind != "reserve"`, `job_id = "job_7"`,
+    /// `counterparty = "acc_2"`, `at_us >= 1700000000000000`, `at_us < 1800000000000000`. Empty: everything. A token belongs
+    /// to its filter.
+    #[prost(string, tag = "4")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// An account's transfers, newest first.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -387,7 +418,7 @@ pub struct Transfer {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRequest {}
 /// What the check found.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditResponse {
     /// Whether all is well.
     #[prost(bool, tag = "1")]
@@ -410,9 +441,21 @@ pub struct AuditResponse {
     /// What the exchange has earned in fees.
     #[prost(int64, tag = "7")]
     pub fees_nano: i64,
-    /// The reserved balance of each account with one, for the exchange to compare with its buying power.
-    #[prost(message, repeated, tag = "8")]
-    pub reserved: ::prost::alloc::vec::Vec<ReservedBalance>,
+    /// What is reserved on all shards; `ListReservedBalances` tells it by account.
+    #[prost(int64, tag = "9")]
+    pub reserved_nano: i64,
+    /// How many pending transfers are neither posted nor voided.
+    #[prost(uint64, tag = "10")]
+    pub held: u64,
+    /// How many settlements were read.
+    #[prost(uint64, tag = "11")]
+    pub settlements: u64,
+    /// How many days have a root over their settlements.
+    #[prost(uint64, tag = "12")]
+    pub days: u64,
+    /// The head of the hash chain over the transfers, 32 bytes; empty while there is none.
+    #[prost(bytes = "vec", tag = "13")]
+    pub chain_head: ::prost::alloc::vec::Vec<u8>,
 }
 /// A reserved account's balance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -426,6 +469,218 @@ pub struct ReservedBalance {
     /// How much.
     #[prost(int64, tag = "3")]
     pub amount_nano: i64,
+}
+/// Asks for a statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatementRequest {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// The first moment.
+    #[prost(uint64, tag = "2")]
+    pub from_us: u64,
+    /// The first moment after it; 0 is now.
+    #[prost(uint64, tag = "3")]
+    pub until_us: u64,
+    /// Only what this Island earned, of an Islands' owner; its balances are then of these earnings alone.
+    #[prost(string, tag = "4")]
+    pub island_id: ::prost::alloc::string::String,
+}
+/// A statement. All credits are virtual, without cash value.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStatementResponse {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Its first moment.
+    #[prost(uint64, tag = "2")]
+    pub from_us: u64,
+    /// The first moment after it.
+    #[prost(uint64, tag = "3")]
+    pub until_us: u64,
+    /// What the account had at the first moment, in all its places.
+    #[prost(int64, tag = "4")]
+    pub opening_nano: i64,
+    /// The opening and every line's net.
+    #[prost(int64, tag = "5")]
+    pub closing_nano: i64,
+    /// What was booked, oldest first.
+    #[prost(message, repeated, tag = "6")]
+    pub lines: ::prost::alloc::vec::Vec<StatementLine>,
+    /// What was earned and spent by model and day.
+    #[prost(message, repeated, tag = "7")]
+    pub usage: ::prost::alloc::vec::Vec<UsageLine>,
+    /// Says that nothing here is money.
+    #[prost(string, tag = "8")]
+    pub notice: ::prost::alloc::string::String,
+}
+/// One transfer on a statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementLine {
+    /// The transfer.
+    #[prost(message, optional, tag = "1")]
+    pub transfer: ::core::option::Option<Transfer>,
+    /// What the account had after it.
+    #[prost(int64, tag = "2")]
+    pub balance_nano: i64,
+}
+/// What was bought and sold of a model on a day.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UsageLine {
+    /// The day (UTC), `2026-01-31`.
+    #[prost(string, tag = "1")]
+    pub date: ::prost::alloc::string::String,
+    /// The model.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// Segments of jobs that were settled.
+    #[prost(uint64, tag = "3")]
+    pub segments: u64,
+    /// Work units billed.
+    #[prost(uint64, tag = "4")]
+    pub units: u64,
+    /// What the account paid for them, fees included.
+    #[prost(int64, tag = "5")]
+    pub paid_nano: i64,
+    /// What the account's Islands earned with them.
+    #[prost(int64, tag = "6")]
+    pub earned_nano: i64,
+}
+/// A payout. Virtual, without cash value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Payout {
+    /// Its id, that of the transfer which holds its credits, `trf_…`.
+    #[prost(string, tag = "1")]
+    pub payout_id: ::prost::alloc::string::String,
+    /// Whose.
+    #[prost(string, tag = "2")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Where to.
+    #[prost(string, tag = "3")]
+    pub destination: ::prost::alloc::string::String,
+    /// How much.
+    #[prost(int64, tag = "4")]
+    pub amount_nano: i64,
+    /// Whether the weekly run made it.
+    #[prost(bool, tag = "5")]
+    pub weekly: bool,
+    /// The day it was asked for (UTC), `2026-01-31`.
+    #[prost(string, tag = "6")]
+    pub date: ::prost::alloc::string::String,
+    /// Where it is.
+    #[prost(enumeration = "PayoutState", tag = "7")]
+    pub state: i32,
+    /// Who approved it; `policy` where nobody had to, empty while nobody did.
+    #[prost(string, tag = "8")]
+    pub approved_by: ::prost::alloc::string::String,
+    /// How often the provider was asked.
+    #[prost(uint32, tag = "9")]
+    pub attempts: u32,
+    /// When he is asked next, at the earliest.
+    #[prost(uint64, tag = "10")]
+    pub retry_at_us: u64,
+    /// The provider's reference of what is paid, or why it failed.
+    #[prost(string, tag = "11")]
+    pub note: ::prost::alloc::string::String,
+}
+/// Asks for a payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestPayoutRequest {
+    /// Chosen by the caller; the key of idempotence, 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Whose earnings.
+    #[prost(string, tag = "2")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Where to, 1 to 100 characters; the virtual provider takes what begins with `virtual:`.
+    #[prost(string, tag = "3")]
+    pub destination: ::prost::alloc::string::String,
+    /// How many nano-credits: at least 10 credits, at most what was earned and not paid out.
+    #[prost(int64, tag = "4")]
+    pub amount_nano: i64,
+}
+/// The payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestPayoutResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub payout: ::core::option::Option<Payout>,
+}
+/// Says where the weekly run sends earnings.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPayoutDestinationRequest {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Where to, up to 100 characters; empty: the weekly run leaves them alone.
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
+}
+/// It is noted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPayoutDestinationResponse {}
+/// Asks for payouts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPayoutsRequest {
+    /// Whose; everybody's if empty.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Only in this state, if given.
+    #[prost(enumeration = "PayoutState", tag = "2")]
+    pub state: i32,
+    /// At most so many; 0 is 50, the most is 1,000.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Where the page before ended.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Payouts, newest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPayoutsResponse {
+    /// The payouts.
+    #[prost(message, repeated, tag = "1")]
+    pub payouts: ::prost::alloc::vec::Vec<Payout>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Lets a payout go.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovePayoutRequest {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub payout_id: ::prost::alloc::string::String,
+    /// Who approves, 1 to 100 characters.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+}
+/// The payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovePayoutResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub payout: ::core::option::Option<Payout>,
+}
+/// Refuses a payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectPayoutRequest {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub payout_id: ::prost::alloc::string::String,
+    /// Who refuses, 1 to 100 characters.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectPayoutResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub payout: ::core::option::Option<Payout>,
 }
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -460,6 +715,80 @@ impl KeyScope {
             "KEY_SCOPE_FULL" => Some(Self::Full),
             "KEY_SCOPE_CONSUMER" => Some(Self::Consumer),
             "KEY_SCOPE_ISLAND" => Some(Self::Island),
+            _ => None,
+        }
+    }
+}
+/// How far an Island is trusted: its earnings mature later while it is on probation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IslandStanding {
+    /// Not given: established.
+    Unspecified = 0,
+    /// Trusted.
+    Established = 1,
+    /// New, or fallen behind.
+    Probation = 2,
+}
+impl IslandStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISLAND_STANDING_UNSPECIFIED",
+            Self::Established => "ISLAND_STANDING_ESTABLISHED",
+            Self::Probation => "ISLAND_STANDING_PROBATION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISLAND_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISLAND_STANDING_ESTABLISHED" => Some(Self::Established),
+            "ISLAND_STANDING_PROBATION" => Some(Self::Probation),
+            _ => None,
+        }
+    }
+}
+/// Where a payout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PayoutState {
+    /// Not given.
+    Unspecified = 0,
+    /// Its credits are held until an operator approves.
+    Held = 1,
+    /// The provider is being asked until he answers.
+    Approved = 2,
+    /// Paid.
+    Paid = 3,
+    /// Refused by the provider or an operator; the credits are back.
+    Failed = 4,
+}
+impl PayoutState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PAYOUT_STATE_UNSPECIFIED",
+            Self::Held => "PAYOUT_STATE_HELD",
+            Self::Approved => "PAYOUT_STATE_APPROVED",
+            Self::Paid => "PAYOUT_STATE_PAID",
+            Self::Failed => "PAYOUT_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PAYOUT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PAYOUT_STATE_HELD" => Some(Self::Held),
+            "PAYOUT_STATE_APPROVED" => Some(Self::Approved),
+            "PAYOUT_STATE_PAID" => Some(Self::Paid),
+            "PAYOUT_STATE_FAILED" => Some(Self::Failed),
             _ => None,
         }
     }
@@ -803,6 +1132,36 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what is held in a shard's reserved accounts, for the exchange to compare with its buying power.
+        pub async fn list_reserved_balances(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReservedBalancesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReservedBalancesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ListReservedBalances",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.billing.v1.BillingService",
+                        "ListReservedBalances",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Settles a batch of ended leases in the order of the journal, exactly once in effect.
         pub async fn settle(
             &mut self,
@@ -906,6 +1265,171 @@ pub mod billing_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("atoll.billing.v1.BillingService", "ListTransfers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells what an account had, what was booked and what it had then, over a span of time. Adds up to the nano-credit.
+        pub async fn get_statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/GetStatement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "GetStatement"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks for earnings to be paid out: their credits are held at once. At least 10 credits, and one a day (UTC).
+        pub async fn request_payout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestPayoutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/RequestPayout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "RequestPayout"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says where the weekly run sends an account's earnings, or that it does not.
+        pub async fn set_payout_destination(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPayoutDestinationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPayoutDestinationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/SetPayoutDestination",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.billing.v1.BillingService",
+                        "SetPayoutDestination",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists payouts, newest first.
+        pub async fn list_payouts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPayoutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPayoutsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ListPayouts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "ListPayouts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a held payout go. For operators.
+        pub async fn approve_payout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApprovePayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApprovePayoutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ApprovePayout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "ApprovePayout"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Refuses a held payout, and gives its credits back. For operators.
+        pub async fn reject_payout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RejectPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RejectPayoutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/RejectPayout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "RejectPayout"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -1015,6 +1539,14 @@ pub mod billing_service_server {
             tonic::Response<super::ListReservationsResponse>,
             tonic::Status,
         >;
+        /// Lists what is held in a shard's reserved accounts, for the exchange to compare with its buying power.
+        async fn list_reserved_balances(
+            &self,
+            request: tonic::Request<super::ListReservedBalancesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReservedBalancesResponse>,
+            tonic::Status,
+        >;
         /// Settles a batch of ended leases in the order of the journal, exactly once in effect.
         async fn settle(
             &self,
@@ -1042,6 +1574,54 @@ pub mod billing_service_server {
             request: tonic::Request<super::ListTransfersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListTransfersResponse>,
+            tonic::Status,
+        >;
+        /// Tells what an account had, what was booked and what it had then, over a span of time. Adds up to the nano-credit.
+        async fn get_statement(
+            &self,
+            request: tonic::Request<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        >;
+        /// Asks for earnings to be paid out: their credits are held at once. At least 10 credits, and one a day (UTC).
+        async fn request_payout(
+            &self,
+            request: tonic::Request<super::RequestPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestPayoutResponse>,
+            tonic::Status,
+        >;
+        /// Says where the weekly run sends an account's earnings, or that it does not.
+        async fn set_payout_destination(
+            &self,
+            request: tonic::Request<super::SetPayoutDestinationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPayoutDestinationResponse>,
+            tonic::Status,
+        >;
+        /// Lists payouts, newest first.
+        async fn list_payouts(
+            &self,
+            request: tonic::Request<super::ListPayoutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPayoutsResponse>,
+            tonic::Status,
+        >;
+        /// Lets a held payout go. For operators.
+        async fn approve_payout(
+            &self,
+            request: tonic::Request<super::ApprovePayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApprovePayoutResponse>,
+            tonic::Status,
+        >;
+        /// Refuses a held payout, and gives its credits back. For operators.
+        async fn reject_payout(
+            &self,
+            request: tonic::Request<super::RejectPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RejectPayoutResponse>,
             tonic::Status,
         >;
         /// Checks the books: every sum, counter and cursor.
@@ -1535,6 +2115,55 @@ pub mod billing_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/atoll.billing.v1.BillingService/ListReservedBalances" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListReservedBalancesSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ListReservedBalancesRequest>
+                    for ListReservedBalancesSvc<T> {
+                        type Response = super::ListReservedBalancesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListReservedBalancesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::list_reserved_balances(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListReservedBalancesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/atoll.billing.v1.BillingService/Settle" => {
                     #[allow(non_camel_case_types)]
                     struct SettleSvc<T: BillingService>(pub Arc<T>);
@@ -1704,6 +2333,280 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTransfersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/GetStatement" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatementSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::GetStatementRequest>
+                    for GetStatementSvc<T> {
+                        type Response = super::GetStatementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::get_statement(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/RequestPayout" => {
+                    #[allow(non_camel_case_types)]
+                    struct RequestPayoutSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::RequestPayoutRequest>
+                    for RequestPayoutSvc<T> {
+                        type Response = super::RequestPayoutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RequestPayoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::request_payout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RequestPayoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/SetPayoutDestination" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPayoutDestinationSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::SetPayoutDestinationRequest>
+                    for SetPayoutDestinationSvc<T> {
+                        type Response = super::SetPayoutDestinationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPayoutDestinationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::set_payout_destination(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPayoutDestinationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/ListPayouts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPayoutsSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ListPayoutsRequest>
+                    for ListPayoutsSvc<T> {
+                        type Response = super::ListPayoutsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPayoutsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::list_payouts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPayoutsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/ApprovePayout" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApprovePayoutSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ApprovePayoutRequest>
+                    for ApprovePayoutSvc<T> {
+                        type Response = super::ApprovePayoutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApprovePayoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::approve_payout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApprovePayoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/RejectPayout" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectPayoutSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::RejectPayoutRequest>
+                    for RejectPayoutSvc<T> {
+                        type Response = super::RejectPayoutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RejectPayoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::reject_payout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectPayoutSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

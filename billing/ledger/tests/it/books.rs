@@ -68,6 +68,7 @@ pub(crate) fn books(owners: u64) -> Ledger {
         let owner = owner(number);
         ledger.open(AccountKey::Available(owner));
         ledger.open(AccountKey::Pending(owner));
+        ledger.open(AccountKey::Probation(owner));
         ledger.open(AccountKey::Reserved(owner, SHARD));
     }
     ledger

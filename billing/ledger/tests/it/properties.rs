@@ -1,6 +1,6 @@
 //! Random scripts: whatever is asked, the books stay right.
 
-use domain::{Bill, Credits, JobId, LeaseId, Liquidity, Price, TransferId, Units, fee_on};
+use domain::{Bill, Credits, JobId, LeaseId, Liquidity, Price, Standing, TransferId, Units, fee_on};
 use ledger::{AccountKey, Applied, Ledger, Mode, Refusal, Settlement, Transfer, TransferKind};
 use proptest::prelude::*;
 
@@ -78,6 +78,11 @@ fn any_settlement() -> impl Strategy<Value = Vec<Transfer>> {
             job: JobId::new(1),
             consumer: owner(consumer),
             island_owner: owner(island_owner),
+            standing: if lease.is_multiple_of(3) {
+                Standing::Probation
+            } else {
+                Standing::Established
+            },
             price,
             bill: Bill {
                 units: Units::new(units),

@@ -1,6 +1,6 @@
 //! Settlements: the claim is computed again, and its legs add up.
 
-use domain::{Bill, Credits, JobId, LeaseId, Liquidity, Price, Units, fee_on};
+use domain::{Bill, Credits, JobId, LeaseId, Liquidity, Price, Standing, Units, fee_on};
 use ledger::{AccountKey, Applied, Ledger, Settlement, SettlementRefusal, UNCOVERED_MAX};
 use proptest::prelude::*;
 
@@ -15,6 +15,7 @@ fn claim(bid_liquidity: Liquidity) -> Settlement {
         job: JobId::new(70),
         consumer: owner(1),
         island_owner: owner(2),
+        standing: Standing::Established,
         price: Price::new(100_000_000).unwrap(),
         bill: Bill {
             units: Units::new(1_500),

@@ -7,9 +7,10 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, SqliteConnection};
 
-use super::{failed, rows, statements};
-use crate::store::plan::{Needs, OwnerRow, Rows, Working};
-use crate::store::{Change, Outcome, StoreError};
+use super::{failed, payouts, rows as json, statements};
+use crate::store::plan::{Head, Needs, OwnerRow, Rows, Working};
+use crate::store::seal::Seal;
+use crate::store::{BookedTransfer, Change, Outcome, StoreError, rows};
 
 pub(super) async fn commit(
     connection: &mut SqliteConnection,
@@ -21,20 +22,21 @@ pub(super) async fn commit(
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(failed("begin a transaction"))?;
-    let (mut working, last_at) = load(&mut transaction, &Needs::of(changes)).await?;
+    let mut working = load(&mut transaction, Needs::of(changes)).await?;
     let outcomes = changes.iter().map(|change| working.apply(change)).collect();
-    // Time never runs backwards in the books, whatever the clock does.
-    write(&mut transaction, working.rows, now.max(last_at)).await?;
+    write(&mut transaction, &working, now).await?;
     transaction.commit().await.map_err(failed("commit"))?;
     Ok(outcomes)
 }
 
-fn list<T: Serialize>(values: impl IntoIterator<Item = T>) -> String {
+/// Values as the one JSON parameter that a statement takes.
+pub(super) fn list<T: Serialize>(values: impl IntoIterator<Item = T>) -> String {
     let values: Vec<T> = values.into_iter().collect();
     serde_json::to_string(&values).expect("numbers and texts are JSON")
 }
 
-async fn fetch(
+/// Fetches the rows that a list asks for; none for an empty one.
+pub(super) async fn fetch(
     connection: &mut SqliteConnection,
     statement: &'static str,
     wanted: String,
@@ -49,28 +51,32 @@ async fn fetch(
         .map_err(failed("read the books"))
 }
 
-async fn load(connection: &mut SqliteConnection, needs: &Needs) -> Result<(Working, Timestamp), StoreError> {
-    let counts = sqlx::query(statements::COUNTS)
-        .fetch_one(&mut *connection)
+/// Where the books end.
+async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    let row = sqlx::query(statements::COUNTS)
+        .fetch_one(connection)
         .await
         .map_err(failed("read the books"))?;
+    rows::head(&row)
+}
+
+async fn load(connection: &mut SqliteConnection, mut needs: Needs) -> Result<Working, StoreError> {
     let mut working = Working {
-        last_owner: rows::unsigned(&counts, 0)?,
-        last_key: rows::unsigned(&counts, 1)?,
+        head: head(connection).await?,
         ..Working::default()
     };
-    let last_at = Timestamp::from_micros(rows::unsigned(&counts, 2)?);
+    payouts::load(connection, &mut needs, &mut working).await?;
     let accounts = list(needs.accounts.iter().map(|account| account.number()));
     for row in fetch(connection, statements::ACCOUNTS, accounts).await? {
         let (account, counters) = rows::account(&row)?;
         working.ledger.load_account(account, counters);
     }
-    let transfers = list(needs.transfers.iter().map(|id| rows::transfer_id_hex(*id)));
+    let transfers = list(needs.transfers.iter().map(|id| json::transfer_id_hex(*id)));
     for row in fetch(connection, statements::TRANSFERS, transfers).await? {
         working.ledger.load_transfer(rows::transfer(&row)?.transfer);
     }
     let settlements = needs.settlements.iter();
-    let settlements = list(settlements.map(|(shard, lease)| (shard.get(), rows::lease_hex(*lease))));
+    let settlements = list(settlements.map(|(shard, lease)| (shard.get(), json::lease_hex(*lease))));
     for row in fetch(connection, statements::SETTLEMENTS, settlements).await? {
         let (settlement, refusal) = rows::settlement(&row)?;
         let key = (settlement.shard, settlement.settlement.lease);
@@ -81,8 +87,8 @@ async fn load(connection: &mut SqliteConnection, needs: &Needs) -> Result<(Worki
         let sequence = Sequence::new(rows::unsigned(&row, 1)?);
         working.cursors.insert(rows::shard(&row, 0)?, sequence);
     }
-    load_people(connection, needs, &mut working).await?;
-    Ok((working, last_at))
+    load_people(connection, &needs, &mut working).await?;
+    Ok(working)
 }
 
 async fn load_people(
@@ -104,17 +110,24 @@ async fn load_people(
         };
         working.owners.insert(owner.request_id.clone(), owner);
     }
-    let maturing = list(needs.maturing.iter().map(|owner| owner.id().get()));
+    let maturing = list(needs.maturing.iter().map(|account| account.number()));
     for row in fetch(connection, statements::MATURED, maturing).await? {
         working
             .matured
-            .insert(rows::owner(&row, 0)?, rows::unsigned(&row, 1)?);
+            .insert(rows::account_key(&row, 0)?, rows::unsigned(&row, 1)?);
     }
     Ok(())
 }
 
-async fn write(connection: &mut SqliteConnection, rows: Rows, at: Timestamp) -> Result<(), StoreError> {
-    let at = rows::stored(at.as_micros());
+async fn write(
+    connection: &mut SqliteConnection,
+    working: &Working,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = &working.rows;
+    // Time never runs backwards in the books, whatever the clock does.
+    let moment = now.max(working.head.at);
+    let at = rows::stored(moment.as_micros());
     for owner in &rows.owners {
         let insert = sqlx::query(statements::INSERT_OWNER)
             .bind(rows::stored(owner.id.get()))
@@ -137,23 +150,48 @@ async fn write(connection: &mut SqliteConnection, rows: Rows, at: Timestamp) -> 
             .await
             .map_err(failed("open an account"))?;
     }
-    write_books(connection, &rows, at).await?;
-    write_keys(connection, &rows, at).await
+    let (transfers, seal) = rows.booked(&working.head, moment);
+    write_transfers(connection, &transfers, seal, at).await?;
+    write_books(connection, rows, at).await?;
+    payouts::write(connection, rows).await?;
+    write_keys(connection, rows, at).await
+}
+
+async fn write_transfers(
+    connection: &mut SqliteConnection,
+    transfers: &[BookedTransfer],
+    seal: Option<Seal>,
+    at: i64,
+) -> Result<(), StoreError> {
+    let Some(seal) = seal else { return Ok(()) };
+    let insert = sqlx::query(statements::INSERT_TRANSFERS)
+        .bind(list(transfers.iter().map(json::transfer_json)))
+        .bind(at);
+    insert
+        .execute(&mut *connection)
+        .await
+        .map_err(failed("book transfers"))?;
+    insert_seal(connection, seal).await
+}
+
+/// Keeps a seal.
+pub(super) async fn insert_seal(connection: &mut SqliteConnection, seal: Seal) -> Result<(), StoreError> {
+    let insert = sqlx::query(statements::INSERT_SEAL)
+        .bind(rows::stored(seal.first))
+        .bind(rows::stored(seal.through))
+        .bind(seal.hash.as_slice());
+    insert
+        .execute(connection)
+        .await
+        .map_err(failed("seal transfers"))?;
+    Ok(())
 }
 
 async fn write_books(connection: &mut SqliteConnection, rows: &Rows, at: i64) -> Result<(), StoreError> {
-    if !rows.transfers.is_empty() {
-        let transfers = list(rows.transfers.iter().map(rows::transfer_json));
-        let insert = sqlx::query(statements::INSERT_TRANSFERS).bind(transfers).bind(at);
-        insert
-            .execute(&mut *connection)
-            .await
-            .map_err(failed("book transfers"))?;
-    }
     if !rows.settlements.is_empty() {
         let settlements = rows.settlements.iter();
         let settlements = list(
-            settlements.map(|(settlement, refusal)| rows::settlement_json(settlement, refusal.as_ref())),
+            settlements.map(|(settlement, refusal)| json::settlement_json(settlement, refusal.as_ref())),
         );
         let insert = sqlx::query(statements::INSERT_SETTLEMENTS)
             .bind(settlements)
@@ -172,9 +210,9 @@ async fn write_books(connection: &mut SqliteConnection, rows: &Rows, at: i64) ->
             .await
             .map_err(failed("move a cursor"))?;
     }
-    for (owner, through) in &rows.matured {
+    for (account, through) in &rows.matured {
         let advance = sqlx::query(statements::MOVE_MATURED)
-            .bind(rows::stored(owner.id().get()))
+            .bind(account.number())
             .bind(rows::stored(*through));
         advance
             .execute(&mut *connection)

@@ -1,0 +1,123 @@
+//! What a batch of changes touches: a store loads it all before the batch is decided.
+
+use std::collections::BTreeSet;
+
+use domain::{KeyId, LeaseId, ShardId, TransferId};
+use ledger::{AccountKey, Leg, Owner, Transfer, TransferSource};
+
+use super::maturity_transfer;
+use crate::store::{Change, ShardSettlement};
+
+/// What a batch touches.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// Accounts.
+    pub accounts: BTreeSet<AccountKey>,
+    /// Transfers, and with each the one that resolved it.
+    pub transfers: BTreeSet<TransferId>,
+    /// Settlements.
+    pub settlements: BTreeSet<(ShardId, LeaseId)>,
+    /// Cursors.
+    pub shards: BTreeSet<ShardId>,
+    /// Keys.
+    pub keys: BTreeSet<KeyId>,
+    /// Owners, by the request that made them.
+    pub requests: BTreeSet<String>,
+    /// Accounts whose earnings are to mature.
+    pub maturing: BTreeSet<AccountKey>,
+    /// Payouts, each with its transfers, accounts and owner.
+    pub payouts: BTreeSet<TransferId>,
+    /// Owners of whom is asked what they were paid out.
+    pub payees: BTreeSet<Owner>,
+}
+
+impl Needs {
+    /// What these changes touch.
+    #[must_use]
+    pub fn of(changes: &[Change]) -> Self {
+        let mut needs = Self::default();
+        for change in changes {
+            needs.add(change);
+        }
+        needs
+    }
+
+    fn add(&mut self, change: &Change) {
+        match change {
+            Change::OpenOwner { request_id, .. } => {
+                self.requests.insert(request_id.clone());
+            }
+            Change::Book(legs) => legs.iter().for_each(|leg| self.add_transfer(leg)),
+            Change::Reserve { order, .. } => self.add_transfer(order),
+            Change::CreateKey(key) => {
+                self.accounts
+                    .extend(Owner::new(key.owner).map(AccountKey::Available));
+            }
+            Change::RevokeKey(key) => {
+                self.keys.insert(*key);
+            }
+            Change::Settle(settlement) | Change::KeepRefused(settlement, _) => {
+                self.add_settlement(settlement)
+            }
+            Change::MoveCursor(shard, _) => {
+                self.shards.insert(*shard);
+            }
+            Change::Mature(maturing) => {
+                self.maturing.insert(maturing.account());
+                self.add_transfer(&maturity_transfer(maturing));
+            }
+            Change::RequestPayout(payout) => {
+                self.add_payout(payout.transfer);
+                self.payees.extend(Owner::new(payout.owner));
+            }
+            Change::StepPayout(id, _) => self.add_payout(*id),
+            Change::SetPayoutDestination(owner, _) => {
+                self.accounts
+                    .extend(Owner::new(*owner).map(AccountKey::Available));
+            }
+        }
+    }
+
+    fn add_transfer(&mut self, transfer: &Transfer) {
+        self.accounts.extend([transfer.debit, transfer.credit]);
+        self.transfers.insert(transfer.id);
+        self.transfers.extend(transfer.mode.resolves());
+    }
+
+    fn add_payout(&mut self, payout: TransferId) {
+        self.payouts.insert(payout);
+        self.transfers
+            .extend([payout, TransferSource::PayoutEnd { payout }.id()]);
+    }
+
+    /// Adds what is only known once the payouts are loaded: their owners, and with them the accounts.
+    pub fn add_payees(&mut self, payouts: impl IntoIterator<Item = Owner>) {
+        self.payees.extend(payouts);
+        for owner in self.payees.clone() {
+            self.accounts.extend([
+                AccountKey::Payouts,
+                AccountKey::Available(owner),
+                AccountKey::Pending(owner),
+                AccountKey::Probation(owner),
+            ]);
+        }
+    }
+
+    fn add_settlement(&mut self, ShardSettlement { shard, settlement }: &ShardSettlement) {
+        let (shard, lease) = (*shard, settlement.lease);
+        self.settlements.insert((shard, lease));
+        self.shards.insert(shard);
+        self.accounts.extend([AccountKey::Fees, AccountKey::Pool]);
+        self.accounts
+            .extend(Owner::new(settlement.consumer).map(|consumer| AccountKey::Reserved(consumer, shard)));
+        if let Some(owner) = Owner::new(settlement.island_owner) {
+            // The available one tells whether there is such an owner: earnings on probation open their account.
+            self.accounts.extend([
+                AccountKey::earnings(owner, settlement.standing),
+                AccountKey::Available(owner),
+            ]);
+        }
+        self.transfers
+            .extend(Leg::ALL.map(|leg| TransferSource::Settlement { shard, lease, leg }.id()));
+    }
+}

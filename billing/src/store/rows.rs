@@ -1,0 +1,399 @@
+//! Rows → values, whatever database they come from. What no version of this program writes is damage, and says where.
+
+use domain::{
+    AccountId, Bill, Credits, IslandId, JobId, KeyId, LeaseEpoch, LeaseId, Liquidity, Price, Sequence,
+    ShardId, Standing, Timestamp, TransferId, Units,
+};
+use ledger::{AccountKey, AccountKind, Counters, Mode, Owner, Transfer, TransferKind};
+use proto::convert::billing::{KeyScope, Settlement};
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use super::merkle::Day;
+use super::payout::{PaidOut, Payable, Payout, PayoutCause, PayoutState};
+use super::plan::Head;
+use super::seal::Seal;
+use super::{
+    Balances, BookedTransfer, ClosedDay, KeptRefusal, KeyRecord, Maturing, ReservationRecord, Settled,
+    ShardSettlement, StoreError,
+};
+
+/// A row, by the few types that our columns have.
+pub(super) trait Columns {
+    /// A number or null.
+    fn optional_int(&self, column: usize) -> Result<Option<i64>, StoreError>;
+
+    /// A text or null.
+    fn optional_text(&self, column: usize) -> Result<Option<String>, StoreError>;
+
+    /// Bytes or null.
+    fn optional_bytes(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+impl<R> Columns for R
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    Vec<u8>: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn optional_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, &error))
+    }
+
+    fn optional_text(&self, column: usize) -> Result<Option<String>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, &error))
+    }
+
+    fn optional_bytes(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, &error))
+    }
+}
+
+fn unreadable(column: usize, error: &sqlx::Error) -> StoreError {
+    damaged(format!("column {column}: {error}"))
+}
+
+fn damaged(what: impl Into<String>) -> StoreError {
+    StoreError::Damaged { what: what.into() }
+}
+
+fn null(column: usize) -> StoreError {
+    damaged(format!("column {column} is null"))
+}
+
+/// A number of ours as the database's: all that are stored fit.
+pub(super) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn int(row: &impl Columns, column: usize) -> Result<i64, StoreError> {
+    row.optional_int(column)?.ok_or_else(|| null(column))
+}
+
+pub(super) fn unsigned(row: &impl Columns, column: usize) -> Result<u64, StoreError> {
+    u64::try_from(int(row, column)?).map_err(|_| damaged(format!("column {column} is negative")))
+}
+
+pub(super) fn text(row: &impl Columns, column: usize) -> Result<String, StoreError> {
+    row.optional_text(column)?.ok_or_else(|| null(column))
+}
+
+/// Bytes of a fixed length.
+pub(super) fn bytes<const N: usize>(row: &impl Columns, column: usize) -> Result<[u8; N], StoreError> {
+    optional_bytes(row, column)?.ok_or_else(|| null(column))
+}
+
+/// Bytes of a fixed length, or null.
+pub(super) fn optional_bytes<const N: usize>(
+    row: &impl Columns,
+    column: usize,
+) -> Result<Option<[u8; N]>, StoreError> {
+    let bytes = row.optional_bytes(column)?;
+    bytes
+        .map(|bytes| {
+            <[u8; N]>::try_from(bytes.as_slice())
+                .map_err(|_| damaged(format!("column {column} is not {N} bytes")))
+        })
+        .transpose()
+}
+
+/// A moment, or none.
+pub(super) fn optional_time(row: &impl Columns, column: usize) -> Result<Option<Timestamp>, StoreError> {
+    let at = row.optional_int(column)?;
+    at.map(|at| u64::try_from(at).map(Timestamp::from_micros))
+        .transpose()
+        .map_err(|_| damaged(format!("column {column} is negative")))
+}
+
+pub(super) fn owner(row: &impl Columns, column: usize) -> Result<Owner, StoreError> {
+    let number = unsigned(row, column)?;
+    Owner::new(AccountId::new(number)).ok_or_else(|| damaged(format!("{number} is no owner")))
+}
+
+pub(super) fn shard(row: &impl Columns, column: usize) -> Result<ShardId, StoreError> {
+    u16::try_from(int(row, column)?)
+        .map(ShardId::new)
+        .map_err(|_| damaged(format!("column {column} is no shard")))
+}
+
+pub(super) fn account_key(row: &impl Columns, column: usize) -> Result<AccountKey, StoreError> {
+    let number = int(row, column)?;
+    AccountKey::from_number(number).ok_or_else(|| damaged(format!("{number} is no account")))
+}
+
+/// An account: id and four counters.
+pub(super) fn account(row: &impl Columns) -> Result<(AccountKey, Counters), StoreError> {
+    let key = account_key(row, 0)?;
+    let counter = |column| int(row, column).map(Credits::from_nano);
+    let counters = Counters::restore(counter(1)?, counter(2)?, counter(3)?, counter(4)?)
+        .map_err(|error| damaged(format!("{key}: {error}")))?;
+    Ok((key, counters))
+}
+
+/// What an owner has, of all his accounts.
+pub(super) fn balances<R: Columns>(accounts: &[R]) -> Result<Balances, StoreError> {
+    let mut balances = Balances::default();
+    for row in accounts {
+        let (account, counters) = account(row)?;
+        let spendable = counters.spendable().unwrap_or(Credits::ZERO);
+        let sum = match account {
+            AccountKey::Available(_) => &mut balances.available,
+            AccountKey::Pending(_) | AccountKey::Probation(_) => &mut balances.pending,
+            AccountKey::Reserved(..) => &mut balances.reserved,
+            AccountKey::Grants | AccountKey::Fees | AccountKey::Pool | AccountKey::Payouts => continue,
+        };
+        *sum = sum
+            .checked_add(spendable)
+            .ok_or_else(|| damaged(format!("a sum with {account} leaves the range")))?;
+    }
+    Ok(balances)
+}
+
+/// What a reserved account holds.
+pub(super) fn reserved_balance(row: &impl Columns) -> Result<(AccountId, Credits), StoreError> {
+    let (account, counters) = account(row)?;
+    let owner = account
+        .owner()
+        .ok_or_else(|| damaged(format!("{account} is reserved for nobody")))?;
+    Ok((owner.id(), counters.balance()))
+}
+
+/// A transfer, in the order of columns that every statement uses.
+pub(super) fn transfer(row: &impl Columns) -> Result<BookedTransfer, StoreError> {
+    let number = unsigned(row, 0)?;
+    let kind_name = text(row, 2)?;
+    let kind = TransferKind::from_name(&kind_name)
+        .ok_or_else(|| damaged(format!("transfer {number} is a `{kind_name}`")))?;
+    let pending = optional_bytes(row, 4)?.map(|id| TransferId::new(u128::from_be_bytes(id)));
+    let mode = Mode::from_code(int(row, 3)?, pending)
+        .ok_or_else(|| damaged(format!("transfer {number} has no known mode")))?;
+    Ok(BookedTransfer {
+        number,
+        at: Timestamp::from_micros(unsigned(row, 10)?),
+        transfer: Transfer {
+            id: TransferId::new(u128::from_be_bytes(bytes(row, 1)?)),
+            kind,
+            mode,
+            debit: account_key(row, 5)?,
+            credit: account_key(row, 6)?,
+            amount: Credits::from_nano(int(row, 7)?),
+            job: optional_bytes(row, 8)?.map(|job| JobId::new(u128::from_be_bytes(job))),
+            memo: text(row, 9)?,
+        },
+    })
+}
+
+/// A transfer, and behind its columns the end and the hash of the seal that begins at it.
+pub(super) fn sealed_transfer(row: &impl Columns) -> Result<(BookedTransfer, Option<Seal>), StoreError> {
+    let booked = transfer(row)?;
+    let Some(hash) = optional_bytes(row, 12)? else {
+        return Ok((booked, None));
+    };
+    let seal = Seal {
+        first: booked.number,
+        through: unsigned(row, 11)?,
+        hash,
+    };
+    Ok((booked, Some(seal)))
+}
+
+/// A reservation or a return.
+pub(super) fn reservation(row: &impl Columns) -> Result<ReservationRecord, StoreError> {
+    let BookedTransfer { number, transfer, .. } = transfer(row)?;
+    let returned = transfer.kind == TransferKind::Return;
+    let account = if returned { transfer.debit } else { transfer.credit };
+    let owner = account
+        .owner()
+        .ok_or_else(|| damaged(format!("{} reserves for nobody", transfer.id)))?;
+    let nano = transfer.amount.as_nano();
+    Ok(ReservationRecord {
+        number,
+        transfer: transfer.id,
+        owner: owner.id(),
+        amount: Credits::from_nano(if returned { -nano } else { nano }),
+    })
+}
+
+/// The kind of account in which earnings of that standing wait.
+pub(super) const fn earning_kind(standing: Standing) -> AccountKind {
+    match standing {
+        Standing::Established => AccountKind::Pending,
+        Standing::Probation => AccountKind::Probation,
+    }
+}
+
+/// Earnings that have matured: owner, where they begin and end, what they come to.
+pub(super) fn maturing(row: &impl Columns, standing: Standing) -> Result<Maturing, StoreError> {
+    Ok(Maturing {
+        owner: owner(row, 0)?,
+        standing,
+        after: unsigned(row, 1)?,
+        through: unsigned(row, 2)?,
+        amount: Credits::from_nano(int(row, 3)?),
+    })
+}
+
+/// A settlement with why it was refused, in the order of columns that every statement uses.
+pub(super) fn settlement(row: &impl Columns) -> Result<(ShardSettlement, Option<KeptRefusal>), StoreError> {
+    let credits = |column| int(row, column).map(Credits::from_nano);
+    let account = |column| bytes(row, column).map(|bytes| AccountId::new(u64::from_be_bytes(bytes)));
+    let lease = LeaseId::new(u64::from_be_bytes(bytes(row, 1)?));
+    let wrong = |what: &str| damaged(format!("settlement of {lease}: {what}"));
+    let bid_liquidity = match text(row, 13)?.as_str() {
+        "maker" => Liquidity::Maker,
+        "taker" => Liquidity::Taker,
+        _ => return Err(wrong("no known liquidity")),
+    };
+    let settlement = Settlement {
+        sequence: Sequence::new(unsigned(row, 2)?),
+        lease,
+        job: JobId::new(u128::from_be_bytes(bytes(row, 3)?)),
+        epoch: LeaseEpoch::new(u8::try_from(int(row, 4)?).map_err(|_| wrong("no epoch"))?),
+        consumer: account(5)?,
+        island_owner: account(6)?,
+        island: IslandId::new(u64::from_be_bytes(bytes(row, 7)?)),
+        model: text(row, 8)?,
+        price: Price::new(unsigned(row, 9)?).map_err(|error| wrong(&error.to_string()))?,
+        bill: Bill {
+            units: Units::new(unsigned(row, 10)?),
+            charge: credits(11)?,
+            fee: credits(12)?,
+            bid_liquidity,
+            pool_subsidy: credits(14)?,
+        },
+        compensation: credits(15)?,
+        billed_before_thousandths: u128::from_be_bytes(bytes(row, 16)?),
+        standing: Standing::from_name(&text(row, 17)?).ok_or_else(|| wrong("no known standing"))?,
+    };
+    let refusal = match row.optional_text(18)? {
+        Some(code) => Some(KeptRefusal {
+            code,
+            message: text(row, 19)?,
+        }),
+        None => None,
+    };
+    let shard = shard(row, 0)?;
+    Ok((ShardSettlement { shard, settlement }, refusal))
+}
+
+/// A booked settlement with its moment.
+pub(super) fn settled(row: &impl Columns) -> Result<Settled, StoreError> {
+    let (settlement, _) = settlement(row)?;
+    Ok(Settled {
+        at: Timestamp::from_micros(unsigned(row, 20)?),
+        settlement,
+    })
+}
+
+/// The day of a settlement, behind its columns.
+pub(super) fn settled_on(row: &impl Columns) -> Result<Day, StoreError> {
+    unsigned(row, 20).map(|at| Day::of(Timestamp::from_micros(at)))
+}
+
+/// A liquidity's word in the database.
+pub(super) const fn liquidity_name(liquidity: Liquidity) -> &'static str {
+    match liquidity {
+        Liquidity::Maker => "maker",
+        Liquidity::Taker => "taker",
+    }
+}
+
+/// A day that is closed.
+pub(super) fn closed_day(row: &impl Columns) -> Result<ClosedDay, StoreError> {
+    Ok(ClosedDay {
+        day: day(row, 0)?,
+        settlements: unsigned(row, 1)?,
+        root: bytes::<32>(row, 2)?,
+    })
+}
+
+/// A day's number.
+pub(super) fn day(row: &impl Columns, column: usize) -> Result<Day, StoreError> {
+    u32::try_from(int(row, column)?)
+        .map(Day::new)
+        .map_err(|_| damaged(format!("column {column} is no day")))
+}
+
+/// Where the books end: the last owner, key and transfer, when that was booked, where the last closed day ends, and the
+/// last seal.
+pub(super) fn head(row: &impl Columns) -> Result<Head, StoreError> {
+    let at = unsigned(row, 3)?.max(unsigned(row, 4)?);
+    Ok(Head {
+        owner: unsigned(row, 0)?,
+        key: unsigned(row, 1)?,
+        number: unsigned(row, 2)?,
+        at: Timestamp::from_micros(at),
+        seal: optional_bytes(row, 5)?.unwrap_or_default(),
+    })
+}
+
+/// A scope's word in the database.
+pub(super) const fn scope_name(scope: KeyScope) -> &'static str {
+    match scope {
+        KeyScope::Full => "full",
+        KeyScope::Consumer => "consumer",
+        KeyScope::Island => "island",
+    }
+}
+
+/// A key, without its hash.
+pub(super) fn key(row: &impl Columns) -> Result<KeyRecord, StoreError> {
+    let id = KeyId::new(unsigned(row, 0)?);
+    let scope = match text(row, 3)?.as_str() {
+        "full" => KeyScope::Full,
+        "consumer" => KeyScope::Consumer,
+        "island" => KeyScope::Island,
+        _ => return Err(damaged(format!("{id} has no known scope"))),
+    };
+    Ok(KeyRecord {
+        id,
+        owner: owner(row, 1)?.id(),
+        name: text(row, 2)?,
+        scope,
+        created_at: Timestamp::from_micros(unsigned(row, 4)?),
+        revoked_at: optional_time(row, 5)?,
+    })
+}
+
+/// A payout with its number, in the order of columns that every statement uses.
+pub(super) fn payout(row: &impl Columns) -> Result<(u64, Payout), StoreError> {
+    let transfer = TransferId::new(u128::from_be_bytes(bytes(row, 1)?));
+    let wrong = |what: &str| damaged(format!("payout {transfer}: {what}"));
+    let payout = Payout {
+        transfer,
+        owner: owner(row, 2)?,
+        destination: text(row, 3)?,
+        amount: Credits::from_nano(int(row, 4)?),
+        cause: PayoutCause::from_name(&text(row, 5)?).ok_or_else(|| wrong("no known cause"))?,
+        day: day(row, 6)?,
+        state: PayoutState::from_name(&text(row, 7)?).ok_or_else(|| wrong("no known state"))?,
+        approved_by: text(row, 8)?,
+        attempts: u32::try_from(int(row, 9)?).map_err(|_| wrong("no count of attempts"))?,
+        retry_at: Timestamp::from_micros(unsigned(row, 10)?),
+        note: text(row, 11)?,
+    };
+    Ok((unsigned(row, 0)?, payout))
+}
+
+/// What an owner was paid out so far.
+pub(super) fn paid_out(row: &impl Columns) -> Result<(Owner, PaidOut), StoreError> {
+    let last_on_demand = match row.optional_int(2)? {
+        Some(_) => Some(day(row, 2)?),
+        None => None,
+    };
+    let paid_out = PaidOut {
+        total: Credits::from_nano(int(row, 1)?),
+        last_on_demand,
+    };
+    Ok((owner(row, 0)?, paid_out))
+}
+
+/// What the weekly run may send.
+pub(super) fn payable(row: &impl Columns) -> Result<Payable, StoreError> {
+    Ok(Payable {
+        owner: owner(row, 0)?,
+        destination: text(row, 1)?,
+        amount: Credits::from_nano(int(row, 2)?),
+    })
+}
