@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::book_replay::flow::Flow;
-use crate::book_replay::market::Market;
-
+pub use flow::{Action, Flow, HEADER, Operation, read, read_lines};
+pub use market::Market;
 pub(crate) use market::specification;
 
 /// Commands in one batch: what the sequencer puts into one envelope.
@@ -47,18 +46,7 @@ pub fn run(replay: &Replay) -> anyhow::Result<String> {
     anyhow::ensure!(operations > 0, "{} holds no operations", replay.file.display());
     let mut spans = Vec::new();
     for _ in 0..replay.runs {
-        let mut market = prepared(replay, &flow)?;
-        let mut span = Duration::ZERO;
-        for batch in flow.timed.chunks(BATCH) {
-            let commands = market.commands(batch)?;
-            let begun = Instant::now();
-            market.anticipate(&commands);
-            for command in &commands {
-                market.apply(command);
-            }
-            span = span.saturating_add(begun.elapsed());
-        }
-        market.check()?;
+        let (_, span) = play(&flow, replay.books, replay.accounts)?;
         spans.push(span);
     }
     spans.sort_unstable();
@@ -85,8 +73,28 @@ pub fn run(replay: &Replay) -> anyhow::Result<String> {
     ))
 }
 
-fn prepared(replay: &Replay, flow: &Flow) -> anyhow::Result<Market> {
-    let mut market = Market::new(replay.books, replay.accounts);
+/// Plays a whole flow on a new market; returns the market and what the timed operations took.
+///
+/// # Errors
+/// When the engine refuses what the flow asks.
+pub fn play(flow: &Flow, books: u32, accounts: u64) -> anyhow::Result<(Market, Duration)> {
+    let mut market = prepared(flow, books, accounts)?;
+    let mut span = Duration::ZERO;
+    for batch in flow.timed.chunks(BATCH) {
+        let commands = market.commands(batch)?;
+        let begun = Instant::now();
+        market.anticipate(&commands);
+        for command in &commands {
+            market.apply(command);
+        }
+        span = span.saturating_add(begun.elapsed());
+    }
+    market.check()?;
+    Ok((market, span))
+}
+
+fn prepared(flow: &Flow, books: u32, accounts: u64) -> anyhow::Result<Market> {
+    let mut market = Market::new(books, accounts);
     for batch in flow.preloaded.chunks(BATCH) {
         for command in market.commands(batch)? {
             market.apply(&command);
@@ -99,7 +107,7 @@ fn prepared(replay: &Replay, flow: &Flow) -> anyhow::Result<Market> {
 /// One run in which each operation is timed; returns the latencies sorted. Each carries its share of the time that its
 /// batch was read ahead in.
 fn timed_singly(replay: &Replay, flow: &Flow) -> anyhow::Result<(Market, Vec<u128>)> {
-    let mut market = prepared(replay, flow)?;
+    let mut market = prepared(flow, replay.books, replay.accounts)?;
     // Written once before, so that no page of it is first touched within a time.
     let mut latencies = vec![u128::MAX; flow.timed.len()];
     let batches = flow.timed.chunks(BATCH).zip(latencies.chunks_mut(BATCH));

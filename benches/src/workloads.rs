@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use domain::{Sequence, Timestamp};
-use matcher::{Command, Engine, Event, Limits, Room, Stamped};
+use matcher::{Command, Engine, Event, Limits, Room, Stamped, Traded};
 
-pub use implied::implied;
+pub use implied::{ImpliedMarket, ImpliedScale, hashed, implied};
 pub use thin::thin;
 
 /// Commands in one batch, as in `book-replay`.
@@ -73,11 +73,14 @@ impl Bench {
         self.engine.apply(stamped, &mut self.events);
     }
 
-    /// Times each of the commands by itself; returns the sorted times of bids and of asks, and how many trades there
-    /// were.
-    fn time(&mut self, commands: Vec<(Kind, Command)>) -> (Vec<u128>, Vec<u128>, usize) {
+    /// Times each of the commands by itself and shows each trade outside of the time; returns the sorted times of bids
+    /// and of asks.
+    fn time(
+        &mut self,
+        commands: Vec<(Kind, Command)>,
+        mut traded: impl FnMut(&Traded),
+    ) -> (Vec<u128>, Vec<u128>) {
         let (mut bids, mut asks) = (Vec::new(), Vec::new());
-        let mut trades = 0;
         let mut commands = commands.into_iter().peekable();
         while commands.peek().is_some() {
             let batch: Vec<(Kind, Stamped)> = commands
@@ -97,17 +100,17 @@ impl Bench {
                     Kind::Bid => bids.push(taken),
                     Kind::Ask => asks.push(taken),
                 }
-                let traded = self
-                    .events
-                    .iter()
-                    .filter(|event| matches!(event, Event::Traded(_)));
-                trades += traded.count();
+                for event in &self.events {
+                    if let Event::Traded(trade) = event {
+                        traded(trade);
+                    }
+                }
             }
         }
         for times in [&mut bids, &mut asks] {
             times.sort_unstable();
         }
-        (bids, asks, trades)
+        (bids, asks)
     }
 }
 

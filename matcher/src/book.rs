@@ -5,14 +5,17 @@
 
 pub(crate) mod arena;
 pub(crate) mod cells;
+pub(crate) mod class_set;
 pub(crate) mod classes;
 pub(crate) mod ladder;
 pub(crate) mod queue;
 pub(crate) mod ticks;
+pub(crate) mod tops;
 
-use domain::{Instrument, PriceBand};
+use domain::{Eligibility, Instrument, PriceBand};
 
-use crate::book::cells::Cells;
+use crate::book::cells::{Cells, Place};
+use crate::book::class_set::ClassSet;
 use crate::book::classes::Classes;
 
 /// Whether an instrument trades.
@@ -43,5 +46,28 @@ impl Book {
             cells: Cells::default(),
             classes: Classes::default(),
         }
+    }
+
+    /// The cell at a place, made if there is none.
+    #[inline]
+    pub(crate) fn cell_or_new(&mut self, place: Place) -> u16 {
+        match self.cells.find(place) {
+            Some(cell) => cell,
+            None => self.cells.add(place, self.classes.covering(place)),
+        }
+    }
+
+    /// The classes whose bids may be filled from a place, whether or not it ever held an ask.
+    pub(crate) fn classes_covering(&self, place: Place) -> ClassSet {
+        match self.cells.find(place) {
+            Some(cell) => self.cells.cell(cell).covered_by,
+            None => self.classes.covering(place),
+        }
+    }
+
+    /// Gives a number that [`Classes::room_for`] found to `eligibility`.
+    pub(crate) fn define_class(&mut self, class: u16, eligibility: Eligibility) {
+        self.classes.define(class, eligibility);
+        self.cells.cover(class, &eligibility);
     }
 }

@@ -20,7 +20,8 @@ use domain::{Eligibility, InstrumentId, Jobs, LatencyValue, Price, RoundTrip, Se
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
-use crate::book::cells::Place;
+use crate::book::class_set::ClassSet;
+use crate::book::ticks::Ticks;
 use crate::crossing::walk::Shelves;
 use crate::engine::Engine;
 use crate::order::{Order, Special};
@@ -50,7 +51,8 @@ pub(crate) struct BidTaker<'a> {
 pub(crate) struct AskTaker {
     pub(crate) instrument: InstrumentId,
     pub(crate) island: Handle,
-    pub(crate) place: Place,
+    /// The classes whose bids may be filled from its cell.
+    pub(crate) covered_by: ClassSet,
     pub(crate) price: Price,
     /// What is left of it, bounded by its Island's free slots.
     pub(crate) jobs: Jobs,
@@ -84,18 +86,18 @@ impl Engine {
     #[inline]
     pub(crate) fn bid_reaches_an_ask(&self, taker: &BidTaker<'_>) -> bool {
         let book = self.book(taker.wish.instrument);
-        let mut tops = book.cells.tops().iter();
-        book.trading == Trading::Open
-            && tops.any(|top| top.price <= taker.limit && top.place.is_covered_by(taker.wish.eligibility))
+        let mut tops = book.cells.tops().covered(taker.wish.eligibility);
+        book.trading == Trading::Open && tops.any(|top| top.price <= taker.limit)
     }
 
     /// Whether an incoming ask could meet a bid at all. Most cannot, and need no plan.
     #[inline]
     pub(crate) fn ask_reaches_a_bid(&self, taker: &AskTaker) -> bool {
         let book = self.book(taker.instrument);
-        let mut tops = book.classes.tops().iter();
+        let lowest = Ticks::of(taker.price);
+        let mut classes = taker.covered_by.iter();
         book.trading == Trading::Open
-            && tops.any(|top| top.price >= taker.price && taker.place.is_covered_by(&top.eligibility))
+            && classes.any(|class| book.classes.best(class).is_some_and(|best| best >= lowest))
     }
 
     /// Plans what an incoming bid does. In a halted instrument that is nothing.
@@ -107,13 +109,11 @@ impl Engine {
             return;
         }
         let home = taker.wish.eligibility.home;
-        for top in book.cells.tops() {
-            if top.price <= taker.limit && top.place.is_covered_by(taker.wish.eligibility) {
-                let distance = self.distance(home, top.place.region);
-                let handicap = taker.latency_value.handicap(distance);
-                plan.asks
-                    .start(self.shelves(), &book.cells, top, distance, handicap);
-            }
+        let covered = book.cells.tops().covered(taker.wish.eligibility);
+        for top in covered.filter(|top| top.price <= taker.limit) {
+            let distance = self.distance(home, top.place.region);
+            let handicap = taker.latency_value.handicap(distance);
+            plan.asks.start(top, distance, handicap);
         }
         let mut left = taker.jobs;
         while !left.is_zero()
@@ -146,14 +146,15 @@ impl Engine {
         if book.trading == Trading::Halted || taker.jobs.is_zero() {
             return;
         }
-        for top in book.classes.tops() {
-            if top.price >= taker.price && taker.place.is_covered_by(&top.eligibility) {
-                plan.bids.start(self.shelves(), &book.classes, top);
+        let lowest = Ticks::of(taker.price);
+        for class in taker.covered_by.iter() {
+            if let Some(best) = book.classes.best(class).filter(|best| *best >= lowest) {
+                plan.bids.start(class, best);
             }
         }
         let mut left = taker.jobs;
         while !left.is_zero()
-            && let Some(handle) = plan.bids.next(self.shelves(), &book.classes, taker.price)
+            && let Some(handle) = plan.bids.next(self.shelves(), &book.classes, lowest)
         {
             let bid = &self.orders[handle];
             let ending = match self.meet_bid(taker, handle) {

@@ -1,21 +1,24 @@
 //! Which levels a command changed, so that each is published once, at its end, if it differs.
 
-use domain::{InstrumentId, Price};
+use domain::{InstrumentId, Side};
 
-use crate::CellKey;
+use crate::book::ticks::Ticks;
 
-/// A price level, in the order in which changes are published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LevelKey {
-    Ask(CellKey, Price),
-    Bid(InstrumentId, u16, Price),
+/// A price level, as briefly as it can be named while the books stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LevelKey {
+    pub(crate) instrument: InstrumentId,
+    pub(crate) ticks: Ticks,
+    /// The number of the cell or the class.
+    pub(crate) shelf: u16,
+    pub(crate) side: Side,
 }
 
 /// A change of a level's displayed jobs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Touch {
     pub(crate) level: LevelKey,
-    position: usize,
+    position: u32,
     pub(crate) jobs_before: u64,
     pub(crate) jobs: u64,
 }
@@ -36,7 +39,7 @@ impl DepthLog {
             last.jobs = jobs;
             return;
         }
-        let position = self.touches.len();
+        let position = u32::try_from(self.touches.len()).expect("a command touches fewer than 2^32 levels");
         self.touches.push(Touch {
             level,
             position,
@@ -45,14 +48,14 @@ impl DepthLog {
         });
     }
 
-    /// Brings the touches in order and makes one of those of one level.
+    /// Brings the touches in the order of `rank`, and makes one of those of one level.
     #[inline]
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle<R: Ord>(&mut self, rank: impl Fn(LevelKey) -> R) {
         if self.touches.len() < 2 {
             return;
         }
         self.touches
-            .sort_unstable_by_key(|touch| (touch.level, touch.position));
+            .sort_unstable_by_key(|touch| (rank(touch.level), touch.position));
         self.touches.dedup_by(|later, first| {
             let is_same = later.level == first.level;
             if is_same {

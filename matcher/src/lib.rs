@@ -20,6 +20,7 @@ mod index;
 mod leases;
 mod limits;
 mod order;
+mod order_flow;
 mod orders;
 mod prefetch;
 mod reject;
@@ -46,8 +47,8 @@ pub use explain::{
 };
 pub use limits::{
     CLASSES_PER_INSTRUMENT_MAX, CLIENT_ID_KEPT, CLIENT_IDS_PER_ACCOUNT_MAX, ENDED_JOBS_PER_ORDER_MAX,
-    FAILOVERS_PER_JOB_MAX, INSTRUMENTS_MAX, ISLANDS_MAX, Limits, ORDERS_PER_ACCOUNT_MAX,
-    TRANSFERS_PER_ACCOUNT_MAX,
+    FAILOVERS_PER_JOB_MAX, FREE_MESSAGES_PER_MINUTE, INSTRUMENTS_MAX, ISLANDS_MAX, Limits,
+    MESSAGES_PER_TRADE, ORDERS_PER_ACCOUNT_MAX, TRANSFERS_PER_ACCOUNT_MAX,
 };
 pub use reject::RejectReason;
 pub use snapshot::SnapshotError;

@@ -11,6 +11,14 @@ use serde::{Deserialize, Serialize};
 /// fits; a runaway client does not fill the book.
 pub const ORDERS_PER_ACCOUNT_MAX: u32 = 16_384;
 
+/// Orders, cancels and amends that an account may send in a minute before its trades count: 2,000 a second, which is an
+/// agent that moves a thousand quotes every half second.
+pub const FREE_MESSAGES_PER_MINUTE: u32 = 120_000;
+
+/// How many more each trade of that minute allows: the order-to-trade ratio. Market makers of other exchanges stay
+/// below a few hundred.
+pub const MESSAGES_PER_TRADE: u32 = 1_000;
+
 /// Client order ids remembered per account: three orders a second around the clock, at about 64 bytes each.
 pub const CLIENT_IDS_PER_ACCOUNT_MAX: u32 = 262_144;
 
@@ -44,6 +52,10 @@ pub const FAILOVERS_PER_JOB_MAX: u8 = 2;
 pub struct Limits {
     /// See [`ORDERS_PER_ACCOUNT_MAX`].
     pub orders_per_account_max: u32,
+    /// See [`FREE_MESSAGES_PER_MINUTE`].
+    pub free_messages_per_minute: u32,
+    /// See [`MESSAGES_PER_TRADE`].
+    pub messages_per_trade: u32,
     /// See [`CLIENT_IDS_PER_ACCOUNT_MAX`].
     pub client_ids_per_account_max: u32,
     /// See [`CLIENT_ID_KEPT`].
@@ -52,7 +64,7 @@ pub struct Limits {
     pub ended_jobs_per_order_max: u32,
     /// See [`TRANSFERS_PER_ACCOUNT_MAX`].
     pub transfers_per_account_max: u32,
-    /// See [`CLASSES_PER_INSTRUMENT_MAX`].
+    /// See [`CLASSES_PER_INSTRUMENT_MAX`], which is the most that it can be.
     pub classes_per_instrument_max: u16,
     /// See [`INSTRUMENTS_MAX`].
     pub instruments_max: u32,
@@ -66,6 +78,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             orders_per_account_max: ORDERS_PER_ACCOUNT_MAX,
+            free_messages_per_minute: FREE_MESSAGES_PER_MINUTE,
+            messages_per_trade: MESSAGES_PER_TRADE,
             client_ids_per_account_max: CLIENT_IDS_PER_ACCOUNT_MAX,
             client_id_kept: CLIENT_ID_KEPT,
             ended_jobs_per_order_max: ENDED_JOBS_PER_ORDER_MAX,

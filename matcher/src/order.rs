@@ -11,6 +11,7 @@ use crate::PostOnly;
 use crate::book::arena::Handle;
 use crate::book::queue::{Chain, Links};
 use crate::book::ticks::Ticks;
+use crate::depth::LevelKey;
 
 /// Islands that one job can fail on before it may not be bid for again.
 pub(crate) const FAILED_MAX: usize = 8;
@@ -207,6 +208,17 @@ impl Order {
         }
     }
 
+    /// The level that it belongs in.
+    #[inline(always)]
+    pub(crate) fn level_key(&self) -> LevelKey {
+        LevelKey {
+            instrument: self.instrument,
+            ticks: self.ticks,
+            shelf: self.shelf,
+            side: self.side,
+        }
+    }
+
     /// The level that it is in.
     #[inline(always)]
     pub(crate) fn level(&self) -> Option<Handle> {
@@ -226,11 +238,11 @@ impl Order {
         self.shown = shown;
     }
 
-    /// Takes it away from its level: which that was, and what it showed.
+    /// It is in no level now.
     #[inline(always)]
-    pub(crate) fn leave(&mut self) -> Option<(Handle, Jobs)> {
-        let level = self.level.take()?;
-        Some((level, std::mem::take(&mut self.shown)))
+    pub(crate) fn leave(&mut self) {
+        self.level = None;
+        self.shown = Jobs::ZERO;
     }
 
     #[inline(always)]

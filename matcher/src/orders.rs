@@ -35,12 +35,12 @@ impl Orders {
         handle
     }
 
+    /// Takes an order out, which nothing links to any more.
     #[inline(always)]
-    pub(crate) fn remove(&mut self, order: Handle) -> (Order, Terms) {
-        let removed = self.orders.remove(order);
-        self.by_id.remove(tag(removed.id), order);
-        let terms = self.terms[order.position()].take();
-        (removed, terms.expect("an order has terms until it is removed"))
+    pub(crate) fn remove(&mut self, order: Handle) {
+        self.by_id.remove(tag(self.orders[order].id), order);
+        self.orders.drop_at(order);
+        self.terms[order.position()] = None;
     }
 
     #[inline]

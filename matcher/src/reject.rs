@@ -34,6 +34,8 @@ pub enum RejectReason {
     DuplicateClientOrderId,
     /// The owner has as many orders resting, or as many client order ids remembered, as one may have.
     TooManyOrders,
+    /// The owner enters, cancels and amends more for each trade than one may.
+    OrderToTrade,
     /// The instrument has as many eligibility classes as it may have.
     TooManyClasses,
     /// A bid above the instrument's price band, or an ask below it.
@@ -85,6 +87,7 @@ impl RejectReason {
             Self::DeadlinePassed => "DEADLINE_PASSED",
             Self::DuplicateClientOrderId => "DUPLICATE_CLIENT_ORDER_ID",
             Self::TooManyOrders => "TOO_MANY_ORDERS",
+            Self::OrderToTrade => "ORDER_TO_TRADE",
             Self::TooManyClasses => "TOO_MANY_CLASSES",
             Self::OutsidePriceBand => "OUTSIDE_PRICE_BAND",
             Self::Unservable => "UNSERVABLE",

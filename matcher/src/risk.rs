@@ -12,6 +12,7 @@ use crate::BuyingPower;
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
 use crate::index::{Index, Tag};
+use crate::order_flow::OrderFlow;
 
 /// One account.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Account {
     pub(crate) session: Option<Handle>,
     /// Its Islands, in no order that anything depends on.
     pub(crate) islands: Vec<Handle>,
+    pub(crate) flow: OrderFlow,
     /// Client order ids that are remembered.
     pub(crate) client_id_count: u32,
     /// Transfers that are remembered, oldest first.
@@ -84,6 +86,7 @@ impl Accounts {
             order_count: 0,
             session: None,
             islands: Vec::new(),
+            flow: OrderFlow::default(),
             client_id_count: 0,
             transfers: VecDeque::new(),
         });

@@ -19,7 +19,7 @@ use crate::snapshot::state::State;
 const MAGIC: [u8; 8] = *b"ATOLLENG";
 
 /// The version that this program writes and reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const HEADER_SIZE: usize = 8 + 4 + 8 + 32;
 

@@ -90,6 +90,17 @@ pub enum OrderDetail {
     Ask(AskView),
 }
 
+impl OrderDetail {
+    /// The order's side.
+    #[must_use]
+    pub const fn side(&self) -> domain::Side {
+        match self {
+            Self::Bid(_) => domain::Side::Bid,
+            Self::Ask(_) => domain::Side::Ask,
+        }
+    }
+}
+
 /// What only a bid has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BidView {

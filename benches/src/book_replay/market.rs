@@ -12,6 +12,7 @@ use matcher::{
 };
 
 use crate::book_replay::flow::{Action, Operation};
+use crate::{HashedTrade, TradeHash};
 
 /// Owners of Islands are other accounts than those that bid.
 const OWNER: u64 = 1 << 40;
@@ -21,7 +22,7 @@ const FAR_ABOVE: u128 = u128::MAX;
 
 /// The engine and what it traded.
 #[derive(Debug)]
-pub(super) struct Market {
+pub struct Market {
     engine: Engine,
     accounts: u64,
     books: u32,
@@ -47,7 +48,12 @@ struct Trade {
 }
 
 impl Market {
-    pub(super) fn new(books: u32, accounts: u64) -> Self {
+    /// A market in which nothing rests yet.
+    ///
+    /// # Panics
+    /// When the engine refuses the set-up.
+    #[must_use]
+    pub fn new(books: u32, accounts: u64) -> Self {
         let mut market = Self {
             engine: Engine::new(Limits::default()),
             accounts: accounts.max(1),
@@ -66,28 +72,38 @@ impl Market {
         market
     }
 
-    pub(super) fn trades(&self) -> usize {
+    /// How many trades there were.
+    #[must_use]
+    pub fn trades(&self) -> usize {
         self.trades.len()
     }
 
-    pub(super) fn hash(&self) -> u64 {
-        self.trades.iter().fold(0, |hash: u64, trade| {
-            let mixed = self.flow_id(trade.maker).wrapping_mul(31)
-                ^ self.flow_id(trade.taker).wrapping_mul(7)
-                ^ (trade.price.ticks() << 40)
-                ^ (u64::from(trade.jobs.get()) << 20);
-            (hash.rotate_left(5) ^ mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        })
+    /// The hash of the trades, the preloaded ones included.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let hash = self.trades.iter().fold(TradeHash::default(), |hash, trade| {
+            hash.with(HashedTrade {
+                maker: self.flow_id(trade.maker),
+                taker: self.flow_id(trade.taker),
+                price_ticks: trade.price.ticks(),
+                jobs: trade.jobs.get(),
+            })
+        });
+        hash.get()
     }
 
     /// Orders of the flow that rest.
-    pub(super) fn resting(&self) -> usize {
+    #[must_use]
+    pub fn resting(&self) -> usize {
         let far_above = usize::try_from(self.books).unwrap_or_default();
         self.engine.orders().count().saturating_sub(far_above)
     }
 
     /// The flow's operations as the sequencer would stamp them.
-    pub(super) fn commands(&mut self, operations: &[Operation]) -> anyhow::Result<Vec<Stamped>> {
+    ///
+    /// # Errors
+    /// When an operation names an order that the flow never placed.
+    pub fn commands(&mut self, operations: &[Operation]) -> anyhow::Result<Vec<Stamped>> {
         operations
             .iter()
             .map(|operation| self.command(operation))
@@ -95,13 +111,13 @@ impl Market {
     }
 
     /// Has the engine read ahead for a batch, as the sequencer does.
-    pub(super) fn anticipate(&self, batch: &[Stamped]) {
+    pub fn anticipate(&self, batch: &[Stamped]) {
         self.engine.anticipate(batch);
     }
 
     /// Applies one command and notes its trades.
     #[inline]
-    pub(super) fn apply(&mut self, stamped: &Stamped) {
+    pub fn apply(&mut self, stamped: &Stamped) {
         self.events.clear();
         self.engine.apply(stamped, &mut self.events);
         for event in &self.events {
@@ -124,7 +140,10 @@ impl Market {
     }
 
     /// Refuses to report a run in which the engine refused something.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn check(&self) -> anyhow::Result<()> {
         if let Some((sequence, reason)) = self.refused {
             anyhow::bail!("command {sequence} was refused: {reason:?}");
         }
@@ -132,7 +151,7 @@ impl Market {
     }
 
     /// Sets aside what the run writes itself, so that it takes no memory within the time.
-    pub(super) fn make_room(&mut self, operations: usize) {
+    pub fn make_room(&mut self, operations: usize) {
         self.engine.make_room(&Room {
             orders: self.orders.len().saturating_add(self.orders.len().div_ceil(4)),
             client_order_ids: self.orders.len().saturating_add(operations),
@@ -164,8 +183,18 @@ impl Market {
                 time_in_force,
             } => {
                 placed = operation.id;
+                let next = u64::try_from(self.orders.len())?;
+                anyhow::ensure!(
+                    placed == next,
+                    "order {placed} follows {}: ids count up from 1",
+                    next - 1
+                );
                 self.orders.push(OrderId::of_sequence(self.next_sequence));
                 let (price, jobs) = (Price::from_ticks(ticks)?, Jobs::new(jobs));
+                anyhow::ensure!(
+                    price < Price::MAX,
+                    "order {placed} has the price that keeps a book servable"
+                );
                 self.place(operation, price, jobs, time_in_force)
             }
             Action::Cancel => Command::Cancel(Cancel {

@@ -69,7 +69,8 @@ pub fn thin() -> anyhow::Result<String> {
         });
         next_id += 1;
     }
-    let (bids, asks, trades) = bench.time(commands);
+    let mut trades = 0u64;
+    let (bids, asks) = bench.time(commands, |_| trades += 1);
     Ok(format!(
         "{{\"workload\":\"thin\",\"instruments\":{INSTRUMENTS},\"operations\":{TIMED},\"trades\":{trades},\
          \"bid_p50_ns\":{},\"bid_p99_ns\":{},\"ask_p50_ns\":{},\"ask_p99_ns\":{},\"bytes_per_instrument\":{}}}",

@@ -4,10 +4,11 @@ use domain::{InstrumentId, SelfTradeMode, Side};
 
 use crate::audit::{AuditError, check};
 use crate::book::arena::Handle;
-use crate::book::cells::{Cell, Top};
-use crate::book::classes::{BestBid, Class};
+use crate::book::cells::Cell;
+use crate::book::classes::Class;
 use crate::book::ladder::{Ladder, Level};
 use crate::book::queue::Chain;
+use crate::book::tops::Top;
 use crate::book::{Book, Trading};
 use crate::engine::Engine;
 use crate::order::{Order, Part, Standing};
@@ -35,13 +36,19 @@ impl Engine {
                     })?;
                 }
                 tops.extend(cell.displayed.best().map(|best| (cell.place, best.ticks.price())));
+                check(
+                    cell.covered_by == book.classes.covering(cell.place),
+                    "a cell knows the classes that cover it",
+                    || instrument.to_string(),
+                )?;
             }
-            let shown: Vec<_> = book
+            let mut shown: Vec<_> = book
                 .cells
                 .tops()
                 .iter()
                 .map(|top| (top.place, top.price))
                 .collect();
+            shown.sort_unstable();
             check(
                 tops == shown,
                 "the best asks are those of the occupied cells",
@@ -58,22 +65,16 @@ impl Engine {
 
     fn audit_classes(&self, instrument: InstrumentId, book: &Book) -> Result<usize, AuditError> {
         let mut resting = 0;
-        let mut tops = Vec::new();
         for (number, class) in book.classes.iter() {
             resting += self.audit_ladder(Side::Bid, Shelf::Displayed, &class.ladder, |order| {
                 order.instrument == instrument && order.as_bid().is_some_and(|bid| bid.class == number)
             })?;
-            tops.extend(class.ladder.best().map(|best| BestBid {
-                class: number,
-                eligibility: class.eligibility,
-                price: best.ticks.price(),
-            }));
+            check(
+                book.classes.best(number) == class.ladder.best().map(|best| best.ticks),
+                "the best bids are those of the occupied classes",
+                || instrument.to_string(),
+            )?;
         }
-        check(
-            tops == book.classes.tops(),
-            "the best bids are those of the occupied classes",
-            || instrument.to_string(),
-        )?;
         Ok(resting)
     }
 
@@ -142,10 +143,13 @@ impl Engine {
     /// No bid rests that could trade with a displayed ask, unless the instrument is halted.
     pub(super) fn audit_crossing(&self) -> Result<(), AuditError> {
         for book in self.books.iter().filter(|book| book.trading == Trading::Open) {
-            for best in book.classes.tops() {
-                for top in book.cells.tops() {
-                    if best.price >= top.price && top.place.is_covered_by(&best.eligibility) {
-                        self.audit_pair(book, book.classes.get(best.class), top)?;
+            for (_, class) in book.classes.iter() {
+                let Some(best) = class.ladder.best() else {
+                    continue;
+                };
+                for top in book.cells.tops().covered(&class.eligibility) {
+                    if best.ticks.price() >= top.price {
+                        self.audit_pair(book, class, top)?;
                     }
                 }
             }

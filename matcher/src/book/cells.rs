@@ -1,12 +1,14 @@
 //! The asks of one instrument, by cell.
 //!
-//! The best displayed price of each occupied cell stands in one small array in the cells' order: an incoming bid
-//! reads that array, not the cells. Asks that display nothing, because their Island is busy, keep a ladder of their
-//! own: they cannot trade, but they show that somebody quotes.
+//! The best displayed price of each occupied cell stands in [`Tops`]: an incoming bid reads those, not the cells. Asks
+//! that display nothing, because their Island is busy, keep a ladder of their own: they cannot trade, but they show
+//! that somebody quotes. A cell knows which classes of bids cover it, so an incoming ask reads only those.
 
-use domain::{Eligibility, KarmaBand, Price, Region, Side, Tier};
+use domain::{Eligibility, KarmaBand, Region, Side, Tier};
 
+use crate::book::class_set::ClassSet;
 use crate::book::ladder::Ladder;
+use crate::book::tops::Tops;
 use crate::prefetch::prefetch;
 
 /// A cell's place within its instrument.
@@ -27,18 +29,12 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) place: Place,
+    /// The classes whose bids may be filled from here.
+    pub(crate) covered_by: ClassSet,
     /// Asks that display something.
     pub(crate) displayed: Ladder,
     /// Asks whose Island is busy.
     pub(crate) busy: Ladder,
-}
-
-/// The best displayed ask of an occupied cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Top {
-    pub(crate) place: Place,
-    pub(crate) cell: u16,
-    pub(crate) price: Price,
 }
 
 /// The cells of one instrument. At most 64 regions × 5 tiers × 4 bands, so an emptied one is kept.
@@ -47,11 +43,11 @@ pub(crate) struct Cells {
     /// By the cell's number.
     cells: Vec<Cell>,
     directory: Vec<(Place, u16)>,
-    tops: Vec<Top>,
+    tops: Tops,
 }
 
 impl Cells {
-    pub(crate) fn tops(&self) -> &[Top] {
+    pub(crate) fn tops(&self) -> &Tops {
         &self.tops
     }
 
@@ -70,9 +66,7 @@ impl Cells {
             prefetch(&cell.displayed);
             prefetch(entry);
         }
-        if let Some(top) = self.tops.first() {
-            prefetch(top);
-        }
+        self.tops.prefetch();
     }
 
     /// The asks of the first cell, if there is one.
@@ -86,34 +80,38 @@ impl Cells {
         self.directory.iter().map(|(_, cell)| self.cell(*cell))
     }
 
-    pub(crate) fn find_or_new(&mut self, place: Place) -> u16 {
-        match self.directory.binary_search_by_key(&place, |entry| entry.0) {
-            Ok(position) => self.directory[position].1,
-            Err(position) => {
-                let cell = u16::try_from(self.cells.len()).expect("a book has 1,280 cells at most");
-                self.cells.push(Cell {
-                    place,
-                    displayed: Ladder::new(Side::Ask),
-                    busy: Ladder::new(Side::Ask),
-                });
-                self.directory.insert(position, (place, cell));
-                cell
-            }
+    /// The cell at a place, if it ever held an ask.
+    #[inline]
+    pub(crate) fn find(&self, place: Place) -> Option<u16> {
+        let position = self.directory.binary_search_by_key(&place, |entry| entry.0);
+        position.ok().map(|position| self.directory[position].1)
+    }
+
+    /// Makes the cell at a place that has none.
+    pub(crate) fn add(&mut self, place: Place, covered_by: ClassSet) -> u16 {
+        let cell = u16::try_from(self.cells.len()).expect("a book has 1,280 cells at most");
+        self.cells.push(Cell {
+            place,
+            covered_by,
+            displayed: Ladder::new(Side::Ask),
+            busy: Ladder::new(Side::Ask),
+        });
+        let position = self.directory.partition_point(|entry| entry.0 < place);
+        self.directory.insert(position, (place, cell));
+        cell
+    }
+
+    /// Notes which cells a class covers whose meaning is new.
+    pub(crate) fn cover(&mut self, class: u16, eligibility: &Eligibility) {
+        for cell in &mut self.cells {
+            cell.covered_by.set(class, cell.place.is_covered_by(eligibility));
         }
     }
 
-    /// Brings the array of best prices up to date after a level of the cell came or went.
+    /// Brings the best prices up to date after a level of the cell came or went.
     pub(crate) fn refresh_top(&mut self, cell: u16) {
-        let place = self.cell(cell).place;
-        let best = self.cell(cell).displayed.best().map(|best| best.ticks.price());
-        let position = self.tops.binary_search_by_key(&place, |top| top.place);
-        match (position, best) {
-            (Ok(position), Some(price)) => self.tops[position].price = price,
-            (Ok(position), None) => {
-                self.tops.remove(position);
-            }
-            (Err(position), Some(price)) => self.tops.insert(position, Top { place, cell, price }),
-            (Err(_), None) => {}
-        }
+        let Cell { place, displayed, .. } = self.cell(cell);
+        let (place, best) = (*place, displayed.best());
+        self.tops.set(place, cell, best.map(|best| best.ticks.price()));
     }
 }

@@ -4,11 +4,15 @@
 //! a bid rests in it, and as long as it can afterwards: a new class takes an unused number first, and only then the
 //! lowest one in which nothing rests. So 256 numbers bound what is resting, not what was ever asked for.
 
-use domain::{Eligibility, Price, Side};
+use domain::{Eligibility, Side};
 
 use crate::book::arena::Handle;
+use crate::book::cells::Place;
+use crate::book::class_set::ClassSet;
 use crate::book::ladder::Ladder;
+use crate::book::ticks::Ticks;
 use crate::index::{Index, Tag};
+use crate::limits::CLASSES_PER_INSTRUMENT_MAX;
 use crate::prefetch::prefetch;
 
 /// The bids of one class.
@@ -16,14 +20,6 @@ use crate::prefetch::prefetch;
 pub(crate) struct Class {
     pub(crate) eligibility: Eligibility,
     pub(crate) ladder: Ladder,
-}
-
-/// The best bid of a class in which something rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BestBid {
-    pub(crate) class: u16,
-    pub(crate) eligibility: Eligibility,
-    pub(crate) price: Price,
 }
 
 /// Where a class of bids finds its number.
@@ -42,12 +38,24 @@ pub(crate) enum Room {
 pub(crate) struct Classes {
     classes: Vec<Class>,
     numbers: Index,
-    tops: Vec<BestBid>,
+    /// By the class's number: the highest limit at which something rests.
+    best: Vec<Option<Ticks>>,
 }
 
 impl Classes {
-    pub(crate) fn tops(&self) -> &[BestBid] {
-        &self.tops
+    /// The highest limit of a class, if something rests in it.
+    #[inline]
+    pub(crate) fn best(&self, class: u16) -> Option<Ticks> {
+        self.best[usize::from(class)]
+    }
+
+    /// The classes whose bids may be filled from a place.
+    pub(crate) fn covering(&self, place: Place) -> ClassSet {
+        let mut covering = ClassSet::default();
+        for (number, class) in self.iter() {
+            covering.set(number, place.is_covered_by(&class.eligibility));
+        }
+        covering
     }
 
     pub(crate) fn get(&self, class: u16) -> &Class {
@@ -64,8 +72,8 @@ impl Classes {
         if let Some(class) = self.classes.first() {
             prefetch(&class.ladder);
         }
-        if let Some(top) = self.tops.first() {
-            prefetch(top);
+        if let Some(best) = self.best.first() {
+            prefetch(best);
         }
     }
 
@@ -92,7 +100,7 @@ impl Classes {
             return Some(Room::Known(class));
         }
         let count = u16::try_from(self.classes.len()).expect("classes are bounded by a u16");
-        if count < count_max {
+        if count < count_max.min(CLASSES_PER_INSTRUMENT_MAX) {
             return Some(Room::Unused(count));
         }
         self.iter()
@@ -112,7 +120,10 @@ impl Classes {
                 self.numbers.remove(tag(&former.eligibility), handle);
                 *former = definition;
             }
-            None => self.classes.push(definition),
+            None => {
+                self.classes.push(definition);
+                self.best.push(None);
+            }
         }
         self.numbers.insert(tag(&eligibility), handle);
     }
@@ -125,28 +136,11 @@ impl Classes {
         Some(u16::try_from(handle.position()).expect("classes are bounded by a u16"))
     }
 
-    /// Brings the array of best prices up to date after a level of the class came or went.
+    /// Brings the best limit up to date after a level of the class came or went.
     pub(crate) fn refresh_top(&mut self, class: u16) {
-        let Class { eligibility, ladder } = &self.classes[usize::from(class)];
-        let position = self.tops.binary_search_by_key(&class, |top| top.class);
-        match (position, ladder.best().map(|best| best.ticks.price())) {
-            (Ok(position), Some(price)) => self.tops[position].price = price,
-            (Ok(position), None) => {
-                self.tops.remove(position);
-            }
-            (Err(position), Some(price)) => {
-                let eligibility = *eligibility;
-                self.tops.insert(
-                    position,
-                    BestBid {
-                        class,
-                        eligibility,
-                        price,
-                    },
-                );
-            }
-            (Err(_), None) => {}
-        }
+        let position = usize::from(class);
+        let best = self.classes[position].ladder.best();
+        self.best[position] = best.map(|best| best.ticks);
     }
 }
 

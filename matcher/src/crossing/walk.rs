@@ -1,17 +1,20 @@
 //! Merges over the ladders of several cells or classes: one cursor a ladder, the best cursor next.
 //!
-//! Eligible ladders are few, so the best cursor is found by looking at each.
+//! Eligible ladders are few, so the best cursor is found by looking at each. What ranks a ladder is known without
+//! reading it, but for the priority of its first order; so a ladder is opened only when it is the best, or when two are
+//! equal in all else. A cursor moves on only when another order is asked for: most orders are filled by the first.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use domain::{KarmaBand, Price, RoundTrip};
 
 use crate::book::arena::Handle;
-use crate::book::cells::{Cells, Top};
-use crate::book::classes::{BestBid, Classes};
+use crate::book::cells::Cells;
+use crate::book::classes::Classes;
 use crate::book::ladder::{Ladder, Levels};
 use crate::book::queue::Chain;
-use crate::order::Order;
+use crate::book::ticks::Ticks;
+use crate::book::tops::Top;
 use crate::orders::Orders;
 
 /// What a walk reads: the orders, and the levels that they stand in.
@@ -26,15 +29,22 @@ pub(super) struct Shelves<'a> {
 struct Cursor {
     level: Handle,
     order: Handle,
+    /// The order's.
+    priority: u64,
 }
 
 impl Cursor {
     /// The first order of a level.
     fn at(level: Handle, shelves: Shelves<'_>) -> Self {
         let head = shelves.levels[level].queue.head();
+        Self::on(level, head.expect("a level is never empty"), shelves)
+    }
+
+    fn on(level: Handle, order: Handle, shelves: Shelves<'_>) -> Self {
         Self {
             level,
-            order: head.expect("a level is never empty"),
+            order,
+            priority: shelves.orders[order].priority,
         }
     }
 
@@ -47,85 +57,164 @@ impl Cursor {
     /// The order after this one, if there is one.
     fn advance(self, shelves: Shelves<'_>, ladder: &Ladder) -> Option<Self> {
         if let Some(order) = shelves.orders[self.order].links(Chain::Level).next {
-            return Some(Self { order, ..self });
+            return Some(Self::on(self.level, order, shelves));
         }
         let level = ladder.worse_than(shelves.levels, self.level)?;
         Some(Self::at(level, shelves))
     }
 }
 
-/// Asks by adjusted price, then nearer, then higher band, then earlier.
-type AskRank = (u64, RoundTrip, Reverse<KarmaBand>, u64);
-
+/// A ladder in a walk.
 #[derive(Clone, Copy, Debug)]
-struct AskCursor {
-    cell: u16,
+struct Strand<R> {
+    /// Its cell's or its class's number.
+    shelf: u16,
+    /// What ranks its next order before its priority does.
+    rank: R,
+    /// Where its next order stands, once that was looked up.
+    cursor: Option<Cursor>,
+}
+
+/// Ladders whose next orders are taken by rank.
+#[derive(Clone, Debug)]
+struct Merge<R> {
+    strands: Vec<Strand<R>>,
+    /// The strand whose order was taken last, from which it has not moved on yet.
+    taken: Option<usize>,
+}
+
+impl<R> Default for Merge<R> {
+    fn default() -> Self {
+        Self {
+            strands: Vec::new(),
+            taken: None,
+        }
+    }
+}
+
+impl<R: Ord + Copy> Merge<R> {
+    fn clear(&mut self) {
+        self.strands.clear();
+        self.taken = None;
+    }
+
+    fn start(&mut self, shelf: u16, rank: R) {
+        self.strands.push(Strand {
+            shelf,
+            rank,
+            cursor: None,
+        });
+    }
+
+    /// The order with the best rank that was not taken yet. `rank_at` ranks the order of a strand at a new price, or
+    /// ends the strand when the price is beyond the limit.
+    fn next<'a>(
+        &mut self,
+        shelves: Shelves<'_>,
+        ladder_of: impl Fn(u16) -> &'a Ladder,
+        rank_at: impl Fn(R, Ticks) -> Option<R>,
+    ) -> Option<Handle> {
+        if let Some(position) = self.taken.take() {
+            self.move_on(position, shelves, &ladder_of, rank_at);
+        }
+        let mut best = 0;
+        for position in 1..self.strands.len() {
+            let is_better = match self.strands[position].rank.cmp(&self.strands[best].rank) {
+                Ordering::Less => true,
+                Ordering::Greater => false,
+                Ordering::Equal => {
+                    let priority = self.open(position, shelves, &ladder_of).priority;
+                    priority < self.open(best, shelves, &ladder_of).priority
+                }
+            };
+            if is_better {
+                best = position;
+            }
+        }
+        if self.strands.is_empty() {
+            return None;
+        }
+        self.taken = Some(best);
+        Some(self.open(best, shelves, &ladder_of).order)
+    }
+
+    /// Where a strand's next order stands.
+    fn open<'a>(
+        &mut self,
+        position: usize,
+        shelves: Shelves<'_>,
+        ladder_of: impl Fn(u16) -> &'a Ladder,
+    ) -> Cursor {
+        let strand = &mut self.strands[position];
+        *strand
+            .cursor
+            .get_or_insert_with(|| Cursor::at_best(ladder_of(strand.shelf), shelves))
+    }
+
+    /// Moves a strand from the order that was taken to the one after it.
+    fn move_on<'a>(
+        &mut self,
+        position: usize,
+        shelves: Shelves<'_>,
+        ladder_of: impl Fn(u16) -> &'a Ladder,
+        rank_at: impl Fn(R, Ticks) -> Option<R>,
+    ) {
+        let taken = self.open(position, shelves, &ladder_of);
+        let strand = &mut self.strands[position];
+        let next = taken.advance(shelves, ladder_of(strand.shelf));
+        let ranked = next.and_then(|next| {
+            let ticks = shelves.levels[next.level].ticks;
+            Some((next, rank_at(strand.rank, ticks)?))
+        });
+        match ranked {
+            Some((next, rank)) => {
+                strand.cursor = Some(next);
+                strand.rank = rank;
+            }
+            None => {
+                self.strands.swap_remove(position);
+            }
+        }
+    }
+}
+
+/// Asks by adjusted price, then nearer, then higher band. The handicap is part of the adjusted price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct AskRank {
+    adjusted: u64,
+    distance: RoundTrip,
+    band: Reverse<KarmaBand>,
     handicap: u64,
-    cursor: Cursor,
-    rank: AskRank,
 }
 
 /// Eligible asks in rank order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AskWalk {
-    cursors: Vec<AskCursor>,
-}
+pub(super) struct AskWalk(Merge<AskRank>);
 
 impl AskWalk {
     pub(super) fn clear(&mut self) {
-        self.cursors.clear();
+        self.0.clear();
     }
 
     /// Adds a cell whose best ask is within the limit.
-    pub(super) fn start(
-        &mut self,
-        shelves: Shelves<'_>,
-        cells: &Cells,
-        top: &Top,
-        distance: RoundTrip,
-        handicap: u64,
-    ) {
-        let cursor = Cursor::at_best(&cells.cell(top.cell).displayed, shelves);
-        let order = &shelves.orders[cursor.order];
-        self.cursors.push(AskCursor {
-            cell: top.cell,
+    pub(super) fn start(&mut self, top: &Top, distance: RoundTrip, handicap: u64) {
+        let rank = AskRank {
+            adjusted: adjusted(top.price, handicap),
+            distance,
+            band: Reverse(top.place.band),
             handicap,
-            cursor,
-            rank: (
-                adjusted(top.price, handicap),
-                distance,
-                Reverse(top.place.band),
-                order.priority,
-            ),
-        });
+        };
+        self.0.start(top.cell, rank);
     }
 
     /// The best ask not yet returned whose price is within the limit.
     pub(super) fn next(&mut self, shelves: Shelves<'_>, cells: &Cells, limit: Price) -> Option<Handle> {
-        let (position, best) = self
-            .cursors
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, cursor)| cursor.rank)?;
-        let order = best.cursor.order;
-        let ladder = &cells.cell(best.cell).displayed;
-        let next = best
-            .cursor
-            .advance(shelves, ladder)
-            .filter(|next| shelves.levels[next.level].ticks.price() <= limit);
-        match next {
-            Some(next) => {
-                let cursor = &mut self.cursors[position];
-                let following = &shelves.orders[next.order];
-                cursor.cursor = next;
-                cursor.rank.0 = adjusted(following.price(), cursor.handicap);
-                cursor.rank.3 = following.priority;
-            }
-            None => {
-                self.cursors.swap_remove(position);
-            }
-        }
-        Some(order)
+        let ladder_of = |cell| &cells.cell(cell).displayed;
+        self.0.next(shelves, ladder_of, |rank, ticks| {
+            let price = Some(ticks.price()).filter(|price| *price <= limit)?;
+            let adjusted = adjusted(price, rank.handicap);
+            Some(AskRank { adjusted, ..rank })
+        })
     }
 }
 
@@ -138,62 +227,25 @@ pub(crate) fn adjusted(price: Price, handicap: u64) -> u64 {
         .expect("ten times 41 bits and 48 bits fit 64")
 }
 
-/// Bids by higher limit, then earlier.
-type BidRank = (Reverse<Price>, u64);
-
-#[derive(Clone, Copy, Debug)]
-struct BidCursor {
-    class: u16,
-    cursor: Cursor,
-    rank: BidRank,
-}
-
-/// Bids whose eligibility covers an ask's cell, in rank order.
+/// Bids whose eligibility covers an ask's cell, by higher limit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BidWalk {
-    cursors: Vec<BidCursor>,
-}
+pub(super) struct BidWalk(Merge<Reverse<Ticks>>);
 
 impl BidWalk {
     pub(super) fn clear(&mut self) {
-        self.cursors.clear();
+        self.0.clear();
     }
 
     /// Adds a class whose best bid reaches the price.
-    pub(super) fn start(&mut self, shelves: Shelves<'_>, classes: &Classes, top: &BestBid) {
-        let cursor = Cursor::at_best(&classes.get(top.class).ladder, shelves);
-        self.cursors.push(BidCursor {
-            class: top.class,
-            cursor,
-            rank: rank_of_bid(&shelves.orders[cursor.order]),
-        });
+    pub(super) fn start(&mut self, class: u16, best: Ticks) {
+        self.0.start(class, Reverse(best));
     }
 
     /// The best bid not yet returned whose limit reaches the price.
-    pub(super) fn next(&mut self, shelves: Shelves<'_>, classes: &Classes, price: Price) -> Option<Handle> {
-        let (position, best) = self
-            .cursors
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, cursor)| cursor.rank)?;
-        let order = best.cursor.order;
-        let next = best
-            .cursor
-            .advance(shelves, &classes.get(best.class).ladder)
-            .filter(|next| shelves.levels[next.level].ticks.price() >= price);
-        match next {
-            Some(next) => {
-                self.cursors[position].cursor = next;
-                self.cursors[position].rank = rank_of_bid(&shelves.orders[next.order]);
-            }
-            None => {
-                self.cursors.swap_remove(position);
-            }
-        }
-        Some(order)
+    pub(super) fn next(&mut self, shelves: Shelves<'_>, classes: &Classes, lowest: Ticks) -> Option<Handle> {
+        let ladder_of = |class| &classes.get(class).ladder;
+        self.0.next(shelves, ladder_of, |_, ticks| {
+            (ticks >= lowest).then_some(Reverse(ticks))
+        })
     }
-}
-
-fn rank_of_bid(bid: &Order) -> BidRank {
-    (Reverse(bid.price()), bid.priority)
 }

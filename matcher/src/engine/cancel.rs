@@ -12,6 +12,7 @@ use crate::{Amend, Cancel, CancelAll, CancelScope, EndReason, Event, RejectReaso
 impl Engine {
     pub(super) fn cancel(&mut self, cancel: &Cancel, events: &mut Vec<Event>) -> Result<(), Refusal> {
         let order = self.order_of(cancel.account, cancel.order)?;
+        self.count_message(order);
         self.end_order(order, EndReason::Cancelled, events);
         Ok(())
     }
@@ -38,6 +39,7 @@ impl Engine {
         let Some(account) = self.accounts.find(cancel.account) else {
             return Ok(());
         };
+        self.accounts.get_mut(account).flow.count_message(self.now);
         let mut orders = self.orders_owned_by(account);
         orders.retain(|order| self.is_in_scope(&self.orders[*order], cancel.scope));
         for order in orders {
@@ -54,6 +56,7 @@ impl Engine {
             !amend.leaves.is_zero() && amend.leaves < leaves,
             RejectReason::NotLess,
         )?;
+        self.count_message(handle);
         let order = &mut self.orders[handle];
         order.leaves = amend.leaves;
         let account = order.account;
@@ -97,6 +100,12 @@ impl Engine {
         }
         self.orders.sort(&mut orders);
         orders
+    }
+
+    /// Counts a cancel or an amend of an order.
+    fn count_message(&mut self, order: Handle) {
+        let account = self.orders[order].account;
+        self.accounts.get_mut(account).flow.count_message(self.now);
     }
 
     /// A resting order of that owner.

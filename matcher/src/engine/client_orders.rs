@@ -64,7 +64,7 @@ impl Engine {
         require(in_time, RejectReason::DeadlinePassed)
     }
 
-    /// Refuses a name that another order has, and orders or names beyond the bounds.
+    /// Refuses a name that another order has, and orders, names or messages beyond the bounds.
     #[inline]
     pub(super) fn check_owner(&self, owner: Owner, time_in_force: TimeInForce) -> Result<(), Refusal> {
         let Some(account) = owner.account.map(|account| self.accounts.get(account)) else {
@@ -75,13 +75,19 @@ impl Engine {
         require(
             has_room && account.client_id_count < self.limits.client_ids_per_account_max,
             RejectReason::TooManyOrders,
+        )?;
+        require(
+            account.flow.has_room(self.now, &self.limits),
+            RejectReason::OrderToTrade,
         )
     }
 
     /// Remembers the name of an order that is accepted, which was checked to be new.
     #[inline(always)]
     pub(super) fn remember(&mut self, account: Handle, key: Key, order: OrderId) -> Handle {
-        self.accounts.get_mut(account).client_id_count += 1;
+        let owner = self.accounts.get_mut(account);
+        owner.client_id_count += 1;
+        owner.flow.count_message(self.now);
         self.client_ids.remember(Record {
             account,
             client_order_id: key.client_order_id,

@@ -7,7 +7,7 @@ use crate::client_ids::{Record, Remembered};
 use crate::ended_jobs::Tally;
 use crate::engine::Engine;
 use crate::leases::Run;
-use crate::order::{Resumed, Terms};
+use crate::order::Resumed;
 use crate::view::EndedOrder;
 use crate::{EndReason, EndedJob, Event, LeaseEnded, Unmatched};
 
@@ -30,7 +30,8 @@ impl Engine {
     }
 
     /// Notes that what was left of a bid ended: jobs that were never matched, or the rest of one that failed over.
-    pub(crate) fn note_bid(&mut self, terms: &Terms, reason: EndReason) {
+    pub(crate) fn note_bid(&mut self, handle: Handle, reason: EndReason) {
+        let terms = self.orders.terms(handle);
         if let Some(resumed) = terms.resumed() {
             self.ended_jobs
                 .end(resumed.job, end_of_rest(resumed, reason), self.now);

@@ -291,7 +291,7 @@ impl Engine {
         let taker = AskTaker {
             instrument: ask.instrument,
             island: ask.ask().island,
-            place: self.book(ask.instrument).cells.cell(ask.ask().cell).place,
+            covered_by: self.book(ask.instrument).cells.cell(ask.ask().cell).covered_by,
             price: limit,
             jobs: EXPLAINED_JOBS_MAX,
             self_trade: SelfTradeMode::Allow,

@@ -170,7 +170,7 @@ impl Engine {
             return;
         }
         self.lift(handle);
-        let cell = self.book_mut(instrument).cells.find_or_new(place);
+        let cell = self.book_mut(instrument).cell_or_new(place);
         self.orders[handle].move_to(cell);
         self.enter_ask(handle, Priority::Kept, events);
     }

@@ -38,7 +38,7 @@ impl Engine {
         let owner = self.roster.islands[terms.island].owner;
         let id = OrderId::of_sequence(self.sequence);
         let record = self.remember(owner, key, id);
-        let cell = self.book_mut(ask.instrument).cells.find_or_new(terms.place);
+        let cell = self.book_mut(ask.instrument).cell_or_new(terms.place);
         let order = self.insert_order(Entry {
             id,
             account: owner,
@@ -136,7 +136,7 @@ impl Engine {
             let taker = AskTaker {
                 instrument: ask.instrument,
                 island: handle,
-                place,
+                covered_by: book.classes_covering(place),
                 price: ask.price,
                 jobs: ask.jobs.min(island.free()),
                 self_trade: ask.self_trade,

@@ -9,7 +9,7 @@ use domain::{Eligibility, Price};
 
 use crate::Alternative;
 use crate::book::arena::Handle;
-use crate::book::cells::{Cell, Place, Top};
+use crate::book::cells::{Cell, Cells, Place};
 use crate::book::ladder::Ladder;
 use crate::book::queue::Chain;
 use crate::crossing::Wish;
@@ -21,19 +21,34 @@ impl Engine {
     #[inline]
     pub(super) fn is_servable(&self, wish: &Wish<'_>) -> bool {
         let cells = &self.book(wish.instrument).cells;
+        let mut covered = cells.tops().covered(wish.eligibility);
         // Nearly always a best ask will do, and nothing else needs to be looked at.
-        let will_do = |top: &Top| {
-            let best = cells.cell(top.cell).displayed.best();
-            let head = best.and_then(|best| self.levels[best.level].queue.head());
-            top.place.is_covered_by(wish.eligibility)
-                && head.is_some_and(|ask| self.admits(wish, &self.orders[ask]))
+        let will_do = if self.passes_over_none(wish) {
+            covered.next().is_some()
+        } else {
+            covered.any(|top| self.is_head_admitted(wish, cells.cell(top.cell)))
         };
-        if cells.tops().iter().any(will_do) {
-            return true;
-        }
-        cells
+        will_do || self.is_anyone_admitted(wish, cells)
+    }
+
+    fn is_head_admitted(&self, wish: &Wish<'_>, cell: &Cell) -> bool {
+        let best = cell.displayed.best();
+        let head = best.and_then(|best| self.levels[best.level].queue.head());
+        head.is_some_and(|ask| self.admits(wish, &self.orders[ask]))
+    }
+
+    #[cold]
+    fn is_anyone_admitted(&self, wish: &Wish<'_>, cells: &Cells) -> bool {
+        let mut covered = cells
             .iter()
-            .any(|cell| cell.place.is_covered_by(wish.eligibility) && self.quote_in(wish, cell).is_some())
+            .filter(|cell| cell.place.is_covered_by(wish.eligibility));
+        covered.any(|cell| self.quote_in(wish, cell).is_some())
+    }
+
+    /// Whether there is no Island whose ask the bid would pass over: it names none, and the buyer has none.
+    fn passes_over_none(&self, wish: &Wish<'_>) -> bool {
+        let owns_none = |account| self.accounts.get(account).islands.is_empty();
+        wish.special.is_none() && wish.account.is_none_or(owns_none)
     }
 
     /// The lowest price at which somebody quotes whom the bid would take.

@@ -9,7 +9,7 @@ use crate::book::ladder::BestPrice;
 use crate::book::queue::Chain;
 use crate::depth::LevelKey;
 use crate::engine::{Engine, book_at, emit};
-use crate::order::{Entry, Order, Part, Terms};
+use crate::order::{Entry, Part};
 use crate::timers::Timer;
 use crate::{AskDepth, BidDepth, CellKey, ClassDefinition, EndReason, Event, OrderEnded};
 
@@ -51,33 +51,44 @@ impl Engine {
         order
     }
 
-    /// Takes an order out of the engine, wherever it stands.
+    /// Takes an order of which nothing is left out of the engine, wherever it stands.
     #[inline]
-    pub(crate) fn remove_order(&mut self, handle: Handle) -> (Order, Terms) {
-        let (order, terms) = self.orders.remove(handle);
-        self.unlink(&order);
+    pub(crate) fn remove_order(&mut self, handle: Handle) {
+        self.detach(handle);
+        self.orders.remove(handle);
+    }
+
+    /// Takes an order out of its level and all lists, so that only its own place is left of it.
+    #[inline]
+    fn detach(&mut self, handle: Handle) {
+        self.unlink(handle);
+        let order = &self.orders[handle];
+        let links = order.links(Chain::Owner);
         let account = self.accounts.get_mut(order.account);
         account.order_count -= 1;
         let owned = match order.part() {
             Part::Bid(_) => &mut account.bids,
             Part::Ask(ask) => &mut self.roster.islands[ask.island].asks,
         };
-        owned.unlink(&mut self.orders, Chain::Owner, order.links(Chain::Owner));
+        owned.unlink(&mut self.orders, Chain::Owner, links);
+        let terms = self.orders.terms(handle);
         if let Some(timer) = terms.timer {
             self.timers.disarm(timer);
         }
         if let Some(record) = terms.record {
             self.client_ids.end(record, self.now, self.limits.client_id_kept);
         }
-        (order, terms)
     }
 
     /// Ends what is left of an order, and frees what was reserved for it.
-    pub(crate) fn end_order(&mut self, order: Handle, reason: EndReason, events: &mut Vec<Event>) {
-        let (order, terms) = self.remove_order(order);
+    pub(crate) fn end_order(&mut self, handle: Handle, reason: EndReason, events: &mut Vec<Event>) {
+        self.detach(handle);
+        if self.orders[handle].as_bid().is_some() {
+            self.note_bid(handle, reason);
+        }
+        let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
         let (side, session) = match order.part() {
             Part::Bid(bid) => {
-                self.note_bid(&terms, reason);
                 let reserved = terms
                     .reserved_per_job
                     .times(order.leaves.get())
@@ -98,6 +109,7 @@ impl Engine {
                 resumes: terms.resumed().map(|resumed| resumed.job),
             })
         });
+        self.orders.remove(handle);
     }
 
     /// Rests a bid in the class of its eligibility. The caller has made sure that there is room for the class.
@@ -117,7 +129,7 @@ impl Engine {
                     self.publish_depth(events);
                 }
                 let instrument = self.orders[order].instrument;
-                self.book_mut(instrument).classes.define(class, eligibility);
+                self.book_mut(instrument).define_class(class, eligibility);
                 events.push(Event::ClassCreated(ClassDefinition {
                     instrument,
                     class,
@@ -162,51 +174,48 @@ impl Engine {
         self.link(order, displayed, priority);
     }
 
-    /// Takes an order out of its level, if it is in one.
-    pub(crate) fn lift(&mut self, order: Handle) {
-        let standing = self.orders[order].clone();
-        self.orders[order].leave();
-        self.unlink(&standing);
+    /// Takes an order out of its level, if it is in one; it stands nowhere then.
+    pub(crate) fn lift(&mut self, handle: Handle) {
+        self.unlink(handle);
+        self.orders[handle].leave();
     }
 
-    /// Takes an order, as it stood, out of its level.
+    /// Takes an order out of its level, if it is in one, and leaves in it where it stood.
     #[inline]
-    fn unlink(&mut self, order: &Order) {
-        let Some(handle) = order.level() else {
+    fn unlink(&mut self, handle: Handle) {
+        let order = &self.orders[handle];
+        let Some(level_handle) = order.level() else {
             return;
         };
-        let shown = order.shown();
-        let level = &mut self.levels[handle];
+        let (shown, links, part) = (order.shown(), order.links(Chain::Level), order.part());
+        let key = order.level_key();
+        let level = &mut self.levels[level_handle];
         let jobs_before = level.jobs;
         let jobs = jobs_before - u64::from(shown.get());
         level.jobs = jobs;
-        level
-            .queue
-            .unlink(&mut self.orders, Chain::Level, order.links(Chain::Level));
+        level.queue.unlink(&mut self.orders, Chain::Level, links);
         let is_emptied = level.queue.is_empty();
-        let book = book_at(&mut self.books, order.instrument);
-        match order.part() {
+        if !shown.is_zero() {
+            self.depth.touch(key, jobs_before, jobs);
+        }
+        if !is_emptied {
+            return;
+        }
+        let book = book_at(&mut self.books, key.instrument);
+        match part {
             Part::Bid(bid) => {
-                let key = LevelKey::Bid(order.instrument, bid.class, order.price());
-                self.depth.touch(key, jobs_before, jobs);
-                if is_emptied {
-                    let ladder = &mut book.classes.get_mut(bid.class).ladder;
-                    if ladder.remove(&mut self.levels, handle) == BestPrice::Moved {
-                        book.classes.refresh_top(bid.class);
-                    }
+                let ladder = &mut book.classes.get_mut(bid.class).ladder;
+                if ladder.remove(&mut self.levels, level_handle) == BestPrice::Moved {
+                    book.classes.refresh_top(bid.class);
                 }
             }
             Part::Ask(ask) if shown.is_zero() => {
-                if is_emptied {
-                    let busy = &mut book.cells.cell_mut(ask.cell).busy;
-                    busy.remove(&mut self.levels, handle);
-                }
+                let busy = &mut book.cells.cell_mut(ask.cell).busy;
+                busy.remove(&mut self.levels, level_handle);
             }
             Part::Ask(ask) => {
-                let cell = book.cells.cell_mut(ask.cell);
-                let key = LevelKey::Ask(cell_key(order.instrument, cell.place), order.price());
-                self.depth.touch(key, jobs_before, jobs);
-                if is_emptied && cell.displayed.remove(&mut self.levels, handle) == BestPrice::Moved {
+                let displayed = &mut book.cells.cell_mut(ask.cell).displayed;
+                if displayed.remove(&mut self.levels, level_handle) == BestPrice::Moved {
                     book.cells.refresh_top(ask.cell);
                 }
             }
@@ -215,40 +224,54 @@ impl Engine {
 
     /// Changes what an order in its level shows, which is not nothing; it keeps its place.
     #[inline]
-    pub(crate) fn show(&mut self, order: Handle, displayed: Jobs) {
+    pub(crate) fn show(&mut self, handle: Handle, displayed: Jobs) {
         assert!(
             !displayed.is_zero(),
             "an order that shows nothing leaves its level"
         );
-        let key = self.level_key(order);
-        let shown = self.orders[order].shown();
-        let handle = self.orders[order]
+        let order = &mut self.orders[handle];
+        let (shown, key) = (order.shown(), order.level_key());
+        let level_handle = order
             .level()
             .expect("an order that shows something is in its level");
-        self.orders[order].stand(handle, displayed);
-        let level = &mut self.levels[handle];
+        order.stand(level_handle, displayed);
+        let level = &mut self.levels[level_handle];
         let jobs_before = level.jobs;
         level.jobs = level.jobs - u64::from(shown.get()) + u64::from(displayed.get());
         self.depth.touch(key, jobs_before, level.jobs);
     }
 
-    /// Publishes each level that changed since the last time, once, in order.
+    /// Publishes each level that changed since the last time, once, in order: asks by cell and price, then bids by
+    /// class and price.
     #[inline]
     pub(crate) fn publish_depth(&mut self, events: &mut Vec<Event>) {
         if self.depth.is_empty() {
             return;
         }
-        self.depth.settle();
+        let books = &self.books;
+        let place_of = |level: LevelKey| {
+            let position = usize::try_from(level.instrument.get()).expect("32 bits fit a usize");
+            books[position].cells.cell(level.shelf).place
+        };
+        self.depth.settle(|level| match level.side {
+            Side::Ask => (0, level.instrument, Some(place_of(level)), 0, level.ticks),
+            Side::Bid => (1, level.instrument, None, level.shelf, level.ticks),
+        });
         for touch in self.depth.touches() {
-            let jobs = touch.jobs;
+            let (level, jobs) = (touch.level, touch.jobs);
             if jobs == touch.jobs_before {
                 continue;
             }
-            emit(events, || match touch.level {
-                LevelKey::Ask(cell, price) => Event::AskDepth(AskDepth { cell, price, jobs }),
-                LevelKey::Bid(instrument, class, price) => Event::BidDepth(BidDepth {
-                    instrument,
-                    class,
+            let price = level.ticks.price();
+            emit(events, || match level.side {
+                Side::Ask => Event::AskDepth(AskDepth {
+                    cell: cell_key(level.instrument, place_of(level)),
+                    price,
+                    jobs,
+                }),
+                Side::Bid => Event::BidDepth(BidDepth {
+                    instrument: level.instrument,
+                    class: level.shelf,
                     price,
                     jobs,
                 }),
@@ -260,29 +283,28 @@ impl Engine {
     /// Puts an order into its ladder.
     #[inline]
     fn link(&mut self, handle: Handle, displayed: Jobs, priority: Priority) {
-        let order = &self.orders[handle];
-        let (instrument, ticks) = (order.instrument, order.ticks);
-        let book = book_at(&mut self.books, instrument);
-        let (level_handle, key) = match order.part() {
+        let order = &mut self.orders[handle];
+        let key = order.level_key();
+        let book = book_at(&mut self.books, key.instrument);
+        let level_handle = match order.part() {
             Part::Bid(bid) => {
                 let ladder = &mut book.classes.get_mut(bid.class).ladder;
-                let (level, best) = ladder.level_or_new(&mut self.levels, ticks);
+                let (level, best) = ladder.level_or_new(&mut self.levels, key.ticks);
                 if best == BestPrice::Moved {
                     book.classes.refresh_top(bid.class);
                 }
-                (level, LevelKey::Bid(instrument, bid.class, ticks.price()))
+                level
             }
             Part::Ask(ask) => {
-                let cell = book.cells.cell_mut(ask.cell);
-                let place = cell.place;
-                let (level, best) = cell.displayed.level_or_new(&mut self.levels, ticks);
+                let displayed = &mut book.cells.cell_mut(ask.cell).displayed;
+                let (level, best) = displayed.level_or_new(&mut self.levels, key.ticks);
                 if best == BestPrice::Moved {
                     book.cells.refresh_top(ask.cell);
                 }
-                (level, LevelKey::Ask(cell_key(instrument, place), ticks.price()))
+                level
             }
         };
-        self.orders[handle].stand(level_handle, displayed);
+        order.stand(level_handle, displayed);
         let level = &mut self.levels[level_handle];
         let jobs_before = level.jobs;
         let jobs = jobs_before + u64::from(displayed.get());
@@ -294,15 +316,6 @@ impl Engine {
                 .insert_by_priority(&mut self.orders, Chain::Level, handle),
         }
         self.depth.touch(key, jobs_before, jobs);
-    }
-
-    #[inline]
-    fn level_key(&self, order: Handle) -> LevelKey {
-        let order = &self.orders[order];
-        match order.part() {
-            Part::Bid(bid) => LevelKey::Bid(order.instrument, bid.class, order.price()),
-            Part::Ask(ask) => LevelKey::Ask(self.cell_of(order.instrument, ask.cell), order.price()),
-        }
     }
 
     /// Where an ask stands, as events name it.

@@ -79,7 +79,7 @@ impl Engine {
         let taker = AskTaker {
             instrument: order.instrument,
             island: order.ask().island,
-            place: book.cells.cell(order.ask().cell).place,
+            covered_by: book.cells.cell(order.ask().cell).covered_by,
             price: order.price(),
             jobs: order.leaves.min(self.roster.islands[order.ask().island].free()),
             self_trade: order.self_trade,

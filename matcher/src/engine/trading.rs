@@ -63,6 +63,7 @@ impl Engine {
             ..
         } = meeting;
         let traded = self.open_leases(meeting, plan);
+        self.count_trade(bid, ask);
         emit(events, || Event::Traded(traded));
 
         // The incoming bid stands in its level when an instrument resumes.
@@ -82,6 +83,17 @@ impl Engine {
         }
         if self.orders[resting].leaves.is_zero() {
             self.remove_order(resting);
+        }
+    }
+
+    /// Counts a trade for both sides' order-to-trade ratios. One with oneself proves no interest in trading.
+    fn count_trade(&mut self, bid: Handle, ask: Handle) {
+        let (buyer, seller) = (self.orders[bid].account, self.orders[ask].account);
+        if buyer == seller {
+            return;
+        }
+        for account in [buyer, seller] {
+            self.accounts.get_mut(account).flow.count_trade(self.now);
         }
     }
 

@@ -119,7 +119,7 @@ fn add_book(engine: &mut Engine, state: BookState) -> Result<(), SnapshotError> 
             return Err(inconsistent("a class"));
         };
         require(known, "a class's regions")?;
-        book.classes.define(class, eligibility);
+        book.define_class(class, eligibility);
     }
     engine.books.push(book);
     Ok(())
@@ -140,6 +140,7 @@ fn add_account(engine: &mut Engine, state: AccountState) -> Result<(), SnapshotE
         .fund(account, power)
         .ok_or_else(|| inconsistent("the sum of buying power"))?;
     engine.accounts.reserve(account, state.reserved);
+    engine.accounts.get_mut(account).flow = state.flow;
     for transfer in state.transfers {
         require(
             !engine.accounts.knows_transfer(account, transfer),
@@ -378,7 +379,7 @@ fn part(engine: &mut Engine, account: Handle, state: &OrderState) -> Result<Part
                 tier,
                 band: island.band,
             };
-            let cell = engine.book_mut(instrument).cells.find_or_new(place);
+            let cell = engine.book_mut(instrument).cell_or_new(place);
             Ok(Part::Ask(Ask { island: handle, cell }))
         }
     }

@@ -87,6 +87,7 @@ fn account_state(engine: &Engine, handle: Handle, account: &Account, client_ids:
         id: account.id,
         available: account.power.available,
         reserved: account.power.reserved,
+        flow: account.flow,
         transfers: engine.accounts.transfers_of(handle).collect(),
         client_ids: client_ids
             .iter()

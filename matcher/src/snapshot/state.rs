@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::client_ids::Fingerprint;
 use crate::ended_jobs::Tally;
 use crate::order::Special;
+use crate::order_flow::OrderFlow;
 use crate::{CellKey, Limits, PostOnly, SnapshotError, Unmatched};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +46,7 @@ pub(super) struct AccountState {
     pub(super) id: AccountId,
     pub(super) available: Credits,
     pub(super) reserved: Credits,
+    pub(super) flow: OrderFlow,
     pub(super) transfers: Vec<TransferId>,
     pub(super) client_ids: Vec<ClientIdState>,
 }

@@ -69,7 +69,8 @@ fn run(seed: u64, reached: &mut Reached) {
     let mut undisturbed = Engine::new(limits);
     let mut naive = NaiveBook::new(limits);
     let mut generator = Generator::new(&mut random);
-    let mut now = 1_000_000;
+    // A minute ends on the way: what is counted by the minute begins anew.
+    let mut now = 58_500_000;
     let mut step = 0;
     while step < COMMANDS || generator.is_setting_up() {
         if !generator.is_setting_up() {
@@ -124,7 +125,7 @@ fn run(seed: u64, reached: &mut Reached) {
 }
 
 /// Low enough that scripts reach them.
-fn limits(random: &mut Random) -> Limits {
+pub(crate) fn limits(random: &mut Random) -> Limits {
     let mut limits = Limits {
         client_id_kept: std::time::Duration::from_millis(60),
         ..Limits::default()
@@ -134,6 +135,10 @@ fn limits(random: &mut Random) -> Limits {
         limits.client_ids_per_account_max = 14;
         limits.classes_per_instrument_max = 2;
         limits.transfers_per_account_max = 3;
+    }
+    if random.one_in(4) {
+        limits.free_messages_per_minute = 9;
+        limits.messages_per_trade = 2;
     }
     limits
 }

@@ -39,6 +39,8 @@ pub(crate) struct NaiveBook {
     arrivals: u64,
     trades: u64,
     lease_count: u64,
+    /// By account and minute: orders, cancels and amends, and trades.
+    messages: BTreeMap<(AccountId, u64), (u32, u32)>,
     published: BTreeMap<Level, u64>,
     events: Vec<Event>,
 }
@@ -183,6 +185,7 @@ impl NaiveBook {
             arrivals: 0,
             trades: 0,
             lease_count: 0,
+            messages: BTreeMap::new(),
             published: BTreeMap::new(),
             events: Vec::new(),
         }
@@ -258,6 +261,8 @@ impl NaiveBook {
                 _ => {}
             }
             self.events.push(Event::Rejected(rejected));
+        } else {
+            self.count_messages(&stamped.command);
         }
         self.publish();
         std::mem::take(&mut self.events)

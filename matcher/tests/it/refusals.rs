@@ -257,7 +257,7 @@ fn every_reason_has_its_own_code() {
     assert!(REASONS.is_sorted());
 }
 
-const REASONS: [RejectReason; 29] = [
+const REASONS: [RejectReason; 30] = [
     RejectReason::RegionsConflict,
     RejectReason::InstrumentOutOfOrder,
     RejectReason::UnknownInstrument,
@@ -272,6 +272,7 @@ const REASONS: [RejectReason; 29] = [
     RejectReason::DeadlinePassed,
     RejectReason::DuplicateClientOrderId,
     RejectReason::TooManyOrders,
+    RejectReason::OrderToTrade,
     RejectReason::TooManyClasses,
     RejectReason::OutsidePriceBand,
     RejectReason::Unservable,

@@ -63,7 +63,7 @@ fn each_part_of_the_header_has_its_error() {
         Engine::restore(&damaged).err()
     };
     assert_eq!(with(0), Some(SnapshotError::Magic));
-    assert_eq!(with(8), Some(SnapshotError::Version { found: 3 }));
+    assert_eq!(with(8), Some(SnapshotError::Version { found: 2 }));
     assert_eq!(with(12), Some(SnapshotError::Truncated));
     assert_eq!(with(20), Some(SnapshotError::Digest));
     assert_eq!(with(HEADER_SIZE), Some(SnapshotError::Digest));

@@ -7,8 +7,8 @@ use domain::{
     TimeInForce, Timestamp, Units,
 };
 use matcher::{
-    Alternative, AskAccepted, BidAccepted, BidLimit, EndReason, EndedJob, Event, LeaseEnded, PlaceAsk,
-    PlaceBid, PostOnly, RejectReason,
+    Alternative, AskAccepted, BidAccepted, BidLimit, Command, EndReason, EndedJob, Event, LeaseEnded,
+    PlaceAsk, PlaceBid, PostOnly, RejectReason,
 };
 
 use crate::naive_book::{Body, NaiveAsk, NaiveBid, NaiveBook, NaiveId, Refused};
@@ -333,7 +333,50 @@ impl NaiveBook {
         let too_many = (rests(time_in_force)
             && resting >= usize::try_from(self.limits.orders_per_account_max).unwrap())
             || mine.len() >= usize::try_from(self.limits.client_ids_per_account_max).unwrap();
-        reject(!too_many, RejectReason::TooManyOrders)
+        reject(!too_many, RejectReason::TooManyOrders)?;
+        let counted = self.messages.get(&(account, self.minute()));
+        let (messages, trades) = counted.copied().unwrap_or_default();
+        let allowed = self.limits.free_messages_per_minute + self.limits.messages_per_trade * trades;
+        reject(messages < allowed, RejectReason::OrderToTrade)
+    }
+
+    /// Counts what an account sent by a command that was not refused, and what it traded.
+    pub(super) fn count_messages(&mut self, command: &Command) {
+        let minute = self.minute();
+        let mut sent: Vec<AccountId> = Vec::new();
+        let mut traded: Vec<AccountId> = Vec::new();
+        match command {
+            Command::Cancel(cancel) => sent.push(cancel.account),
+            Command::CancelAll(cancel) => {
+                sent.extend(
+                    self.accounts
+                        .contains_key(&cancel.account)
+                        .then_some(cancel.account),
+                );
+            }
+            _ => {}
+        }
+        for event in &self.events {
+            match event {
+                Event::BidAccepted(bid) if bid.resumes.is_none() => sent.push(bid.account),
+                Event::AskAccepted(ask) => sent.push(ask.account),
+                Event::Amended { account, .. } => sent.push(*account),
+                Event::Traded(trade) if trade.account != trade.owner => {
+                    traded.extend([trade.account, trade.owner]);
+                }
+                _ => {}
+            }
+        }
+        for account in sent {
+            self.messages.entry((account, minute)).or_default().0 += 1;
+        }
+        for account in traded {
+            self.messages.entry((account, minute)).or_default().1 += 1;
+        }
+    }
+
+    fn minute(&self) -> u64 {
+        self.now.as_micros().div_euclid(60_000_000)
     }
 
     pub(super) fn class_for(&self, instrument: InstrumentId, eligibility: &Eligibility) -> Option<u16> {
