@@ -31,8 +31,6 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// Settling a batch and reading a page of reservations may take so many times as long: a transaction over hundreds of
 /// rows.
 pub const BATCH_TIMEOUTS: u32 = 5;
-/// An audit may take so many times as long: it reads all accounts.
-pub const AUDIT_TIMEOUTS: u32 = 30;
 /// Attempts at a call that may be repeated: enough for a restart of billing to pass unnoticed, few enough that a
 /// consumer who waits for credits gets an answer.
 pub const ATTEMPTS_MAX: u32 = 4;
@@ -143,6 +141,15 @@ pub struct Reservation {
 pub struct ReservationPage {
     /// Oldest first.
     pub reservations: Vec<Reservation>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One page of what a shard's reserved accounts hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReservedPage {
+    /// By account; those that hold nothing are left out.
+    pub balances: Vec<(AccountId, Credits)>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<String>,
 }
@@ -361,6 +368,37 @@ impl BillingClient {
         })
     }
 
+    /// One page of what the accounts of a shard hold in reserve, from where `after` says.
+    ///
+    /// # Errors
+    /// See [`BillingError`].
+    pub async fn list_reserved_balances(
+        &self,
+        shard: ShardId,
+        after: Option<&str>,
+    ) -> Result<ReservedPage, BillingError> {
+        let request = wire::ListReservedBalancesRequest {
+            shard: u32::from(shard.get()),
+            page_size: 0,
+            page_token: after.unwrap_or_default().to_owned(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.list_reserved_balances(request).await }
+        };
+        let answer = self
+            .call(Repeat::Safe, self.timeout.saturating_mul(BATCH_TIMEOUTS), call)
+            .await?;
+        let balances = answer.balances.iter().map(|balance| {
+            let account = id_from_wire("account_id", &balance.account_id)?;
+            Ok((account, Credits::from_nano(balance.amount_nano)))
+        });
+        Ok(ReservedPage {
+            balances: balances.collect::<FieldResult<_>>()?,
+            next: Some(answer.next_page_token).filter(|token| !token.is_empty()),
+        })
+    }
+
     /// Books a batch of settlements.
     ///
     /// # Errors
@@ -411,16 +449,6 @@ impl BillingClient {
             reserved: Credits::from_nano(answer.reserved_nano),
             pending: Credits::from_nano(answer.pending_nano),
         })
-    }
-
-    /// Checks the books.
-    ///
-    /// # Errors
-    /// See [`BillingError`].
-    pub async fn audit(&self) -> Result<wire::AuditResponse, BillingError> {
-        let call = |mut service: Service| async move { service.audit(wire::AuditRequest {}).await };
-        self.call(Repeat::Safe, self.timeout.saturating_mul(AUDIT_TIMEOUTS), call)
-            .await
     }
 
     async fn call<T, F>(

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::{AccountId, Credits, Digest, NANO_PER_CREDIT, SessionId, ShardId, Timestamp, TransferId};
 use matcher::{Command, Defund, Event, Fund};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::billing_client::{BillingClient, BillingError, Reserve};
 use crate::sequencer::{SequencerClosed, SequencerHandle};
@@ -100,8 +101,18 @@ struct Purse {
     waiting: AtomicU32,
     /// Counts completed top-ups, so that one who waited can tell that one came.
     top_ups: AtomicU64,
-    state: tokio::sync::Mutex<PurseState>,
+    state: Arc<tokio::sync::Mutex<PurseState>>,
 }
+
+impl Purse {
+    fn state_owned(&self) -> Option<OwnedMutexGuard<PurseState>> {
+        Arc::clone(&self.state).try_lock_owned().ok()
+    }
+}
+
+/// An account that does not top up while this lives.
+#[derive(Debug)]
+pub struct Paused(#[expect(dead_code, reason = "holding it holds the lock")] OwnedMutexGuard<PurseState>);
 
 #[derive(Debug, Default)]
 struct PurseState {
@@ -185,7 +196,7 @@ impl BuyingPower {
     /// Whether the account may bid.
     ///
     /// # Errors
-    /// [`EnsureError::Suspended`] when its books disagreed at the start.
+    /// [`EnsureError::Suspended`] when its books disagreed.
     pub fn check(&self, account: AccountId) -> Result<(), EnsureError> {
         let suspended = self.0.suspended.read().unwrap_or_else(PoisonError::into_inner);
         if suspended.contains(&account) {
@@ -198,6 +209,15 @@ impl BuyingPower {
     pub fn suspend(&self, accounts: impl IntoIterator<Item = AccountId>) {
         let mut suspended = self.0.suspended.write().unwrap_or_else(PoisonError::into_inner);
         suspended.extend(accounts);
+    }
+
+    /// Keeps the account from topping up until the guard is dropped; `None` while a top-up is on its way or in doubt.
+    #[must_use]
+    pub fn pause(&self, account: AccountId) -> Option<Paused> {
+        let purse = self.purse(account).ok()?;
+        // The lock is the purse's own: it lives as long as whoever holds it.
+        let state = purse.state_owned()?;
+        state.unresolved.is_none().then_some(Paused(state))
     }
 
     /// Gives back what the account's orders have not set aside; returns how much. The transfer itself is the

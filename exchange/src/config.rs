@@ -51,6 +51,9 @@ pub const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// and its jobs do not run for nobody for long.
 pub const SESSION_RESUME_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a key that billing knows is not asked about again: as long as a revoked key may go on working.
+pub const KEY_KEPT: Duration = Duration::from_secs(30);
+
 /// Connections at once: each costs some tens of KiB.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
@@ -112,6 +115,8 @@ pub struct GatewayLimits {
     pub stream_stall_timeout: Duration,
     /// See [`SESSION_RESUME_WITHIN`].
     pub session_resume_within: Duration,
+    /// See [`KEY_KEPT`].
+    pub key_kept: Duration,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// See [`DRAIN_TIMEOUT`].
@@ -127,6 +132,7 @@ impl Default for GatewayLimits {
             request_read_timeout: REQUEST_READ_TIMEOUT,
             stream_stall_timeout: STREAM_STALL_TIMEOUT,
             session_resume_within: SESSION_RESUME_WITHIN,
+            key_kept: KEY_KEPT,
             connections_max: CONNECTIONS_MAX,
             drain_timeout: DRAIN_TIMEOUT,
         }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
-use domain::{Digest, InstrumentId, Region, Sequence, SessionId, ShardId, Timestamp};
+use domain::{Digest, InstrumentId, OrderId, Region, Sequence, SessionId, ShardId, Side, Timestamp};
 use matcher::IndicativeVolume;
 use service::secret::Secret;
 use tokio::sync::Mutex;
@@ -152,6 +152,21 @@ impl Gateway {
             return Err(WRONG_KEY_SCOPE.because("this key is for enrolling Islands; use one that may buy"));
         }
         Ok(caller)
+    }
+
+    /// Refuses a key that may not handle an order of its account. What is not on the book any more was a bid whose jobs
+    /// may still run, or is nobody's.
+    async fn check_scope(&self, caller: Identity, order: OrderId) -> Result<(), Refusal> {
+        if caller.scope.may_buy() && caller.scope.may_enrol() {
+            return Ok(());
+        }
+        let found = self.sequencer.read(move |engine| engine.order(order)).await?;
+        let own = found.filter(|found| found.account == caller.account);
+        let side = own.map_or(Side::Bid, |own| own.detail.side());
+        if !caller.scope.may_handle(side) {
+            return Err(WRONG_KEY_SCOPE.because(format!("this key is not for {side}s; use one that is")));
+        }
+        Ok(())
     }
 
     /// Whether the request proves to be an operator's.

@@ -2,7 +2,7 @@
 //!
 //! Every door of the exchange asks through [`Authenticator`], so none of them knows where keys are kept.
 
-use domain::{AccountId, KeyId};
+use domain::{AccountId, KeyId, Side};
 use futures::future::BoxFuture;
 
 /// What a key may be used for.
@@ -12,7 +12,7 @@ pub enum KeyScope {
     Full,
     /// Buying only.
     Consumer,
-    /// Enrolling Islands only.
+    /// Enrolling Islands and quoting for them only.
     Island,
 }
 
@@ -32,6 +32,15 @@ impl KeyScope {
         match self {
             Self::Full | Self::Island => true,
             Self::Consumer => false,
+        }
+    }
+
+    /// Whether orders of that side are for it to see, to lower and to cancel.
+    #[must_use]
+    pub const fn may_handle(self, side: Side) -> bool {
+        match side {
+            Side::Bid => self.may_buy(),
+            Side::Ask => self.may_enrol(),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{AccountId, JobId, OrderId, TokenCount};
-use matcher::{Command, EndedOrder};
+use matcher::{Command, EndedOrder, PlaceAsk};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::receipts::ExchangeKey;
@@ -31,6 +31,7 @@ use crate::registry::Registry;
 use crate::sequencer::{Clock, SequencerHandle, Subscription};
 
 pub use agents::AgentLink;
+use cancels::CancelReply;
 pub use job::{
     CancelRefused, Cancelled, Completed, JobBill, JobEvent, JobPayload, JobState, JobSubmission, JobView,
     LeasingClosed, Matched, Sampling, SegmentBill, fee_on_top,
@@ -94,9 +95,14 @@ pub(crate) enum Request {
     CancelOrder {
         account: AccountId,
         order: OrderId,
-        reply: oneshot::Sender<Result<Cancelled, CancelRefused>>,
+        reply: CancelReply,
     },
     Enter(Box<Command>),
+    ExpectAsk {
+        ask: PlaceAsk,
+        noted: oneshot::Sender<()>,
+    },
+    ForgetAsk(PlaceAsk),
     StopJob {
         job: JobId,
         output_tokens: TokenCount,
@@ -134,12 +140,13 @@ impl LeasingHandle {
     /// # Errors
     /// When the account has no such live order, or the exchange is stopping.
     pub async fn cancel_order(&self, account: AccountId, order: OrderId) -> Result<Cancelled, CancelRefused> {
-        let outcome = self.begin_cancel(account, order).await?;
+        let (reply, outcome) = CancelReply::awaited();
+        self.send_cancel(account, order, reply).await?;
         outcome.await.map_err(|_| LeasingClosed)?
     }
 
-    /// Sends a cancel on its way, behind all that was sent before; what is returned tells what came of it. A caller who
-    /// learns that from the engine's events need not wait for it.
+    /// Sends a cancel on its way, behind all that was sent before, for a caller who learns from the engine's events what
+    /// came of it. One that the engine never hears of, because too many wait, is told to `busy`, which must not wait.
     ///
     /// # Errors
     /// When the exchange is stopping.
@@ -147,17 +154,28 @@ impl LeasingHandle {
         &self,
         account: AccountId,
         order: OrderId,
-    ) -> Result<oneshot::Receiver<Result<Cancelled, CancelRefused>>, LeasingClosed> {
-        let (reply, outcome) = oneshot::channel();
-        self.requests
-            .send(Request::CancelOrder {
-                account,
-                order,
-                reply,
-            })
-            .await
-            .map_err(|_| LeasingClosed)?;
-        Ok(outcome)
+        busy: impl FnOnce(CancelRefused) + Send + 'static,
+    ) -> Result<(), LeasingClosed> {
+        let reply = CancelReply::new(|outcome| {
+            if let Err(refused @ CancelRefused::Busy) = outcome {
+                busy(refused);
+            }
+        });
+        self.send_cancel(account, order, reply).await
+    }
+
+    async fn send_cancel(
+        &self,
+        account: AccountId,
+        order: OrderId,
+        reply: CancelReply,
+    ) -> Result<(), LeasingClosed> {
+        let request = Request::CancelOrder {
+            account,
+            order,
+            reply,
+        };
+        self.requests.send(request).await.map_err(|_| LeasingClosed)
     }
 
     /// Sends a command on its way that is about no job, behind all that was sent before, so that the commands of one
@@ -168,6 +186,24 @@ impl LeasingHandle {
     pub async fn enter(&self, command: Command) -> Result<(), LeasingClosed> {
         let request = Request::Enter(Box::new(command));
         self.requests.send(request).await.map_err(|_| LeasingClosed)
+    }
+
+    /// Notes that an owner's ask is about to be sent past leasing, so that his Island's agent, which does not know it, does
+    /// not hear of it. Noted when this returns.
+    ///
+    /// # Errors
+    /// When the exchange is stopping.
+    pub async fn expect_ask(&self, ask: PlaceAsk) -> Result<(), LeasingClosed> {
+        let (noted, done) = oneshot::channel();
+        let request = Request::ExpectAsk { ask, noted };
+        self.requests.send(request).await.map_err(|_| LeasingClosed)?;
+        done.await.map_err(|_| LeasingClosed)
+    }
+
+    /// Takes back [`Self::expect_ask`]: the ask never reached the engine.
+    pub async fn forget_ask(&self, ask: PlaceAsk) {
+        // A leasing task that has gone has forgotten all.
+        drop(self.requests.send(Request::ForgetAsk(ask)).await);
     }
 
     /// Ends a job as stopped after `output_tokens` of its tokens, and bills that many: a stop string was seen there.

@@ -23,4 +23,4 @@ pub mod registry;
 mod running;
 pub mod sequencer;
 
-pub use running::{Running, run, start};
+pub use running::{Running, run, start, start_on};

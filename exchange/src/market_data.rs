@@ -11,12 +11,13 @@
 mod depth;
 mod feed;
 mod grpc;
+mod recall;
 mod trades;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::InstrumentId;
+use domain::{InstrumentId, Sequence};
 use proto::market_data::v1::market_data_service_server::MarketDataServiceServer;
 use proto::market_data::v1::{DepthDelta, DepthSnapshot, Trade};
 use tokio::sync::{Semaphore, broadcast};
@@ -26,7 +27,7 @@ pub use depth::{DepthBook, DepthError};
 pub use grpc::MarketDataApi;
 
 use crate::names::Names;
-use crate::sequencer::{SequencerClosed, SequencerHandle, Subscription};
+use crate::sequencer::{Replay, ReplayError, SequencerClosed, SequencerHandle, Subscription};
 use feed::ModelBook;
 use trades::Trades;
 
@@ -99,6 +100,15 @@ impl MarketData {
     ) -> Result<(), SequencerClosed> {
         let _guard: DropGuard = self.shared.ended.clone().drop_guard();
         feed::run(&self.shared, sequencer, subscription).await
+    }
+
+    /// Works out the latest trades up to `recovered`, the last command before this start, once more from the journal's
+    /// last part. Blocks for a part of a second; those of after the start may come in meanwhile. To be called once.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or is damaged; then no trade of before is shown.
+    pub fn recall(&self, replay: &Replay, recovered: Sequence) -> Result<(), ReplayError> {
+        recall::recall(&self.shared, replay, recovered)
     }
 
     /// The gRPC service.

@@ -39,7 +39,7 @@ use desk::Desk;
 /// Sessions of one account: a market maker with a session for each of its programs.
 pub const SESSIONS_PER_ACCOUNT_MAX: usize = 16;
 
-/// Sessions at once. Each keeps at most some 5 MiB of reports.
+/// Sessions at once. Each keeps some 5 MiB of reports when nobody reads, 16 MiB at most if they carry pages.
 pub const SESSIONS_MAX: usize = 1_024;
 
 /// The sessions before anybody is served: they follow the engine's events from the first on.

@@ -1,4 +1,4 @@
-//! At the start: does billing hold what the engine may spend?
+//! Does billing hold what the engine may spend?
 //!
 //! For each account, what is reserved at billing equals the engine's buying power, available and set aside, once the
 //! outbox has caught up. A crash between `Reserve` and `Fund` leaves more at billing than the engine knows of; the
@@ -9,20 +9,23 @@
 //! What still differs then is a fault in one of the two books. Both figures are logged, and the account buys nothing
 //! until somebody has looked; the others trade on.
 //!
-//! Runs before anything else can move credits: after the outbox was started, before the gateway listens.
+//! [`reconcile`] runs before anything else can move credits: after the outbox was started, before the gateway listens. While
+//! the exchange trades, a [`ReconcileWatch`] looks from time to time.
+
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use domain::{AccountId, Credits, ShardId};
 use matcher::{Command, Event, Fund};
-use proto::billing::v1 as wire;
-use proto::convert::{FieldError, id_from_wire};
 
 use crate::backoff::Backoff;
 use crate::billing_client::{BillingClient, BillingError, Reservation};
 use crate::outbox::{OutboxClosed, OutboxHandle};
 use crate::sequencer::{SequencerClosed, SequencerHandle};
+
+pub use watch::{ReconcileCounts, ReconcileParts, ReconcileWatch};
 
 /// Reservations of one account that a missing `Fund` is looked for among: one is in flight at a time, so one is
 /// missing after a crash, and more only after several crashes in a row. Far below what the engine remembers.
@@ -63,12 +66,6 @@ pub enum ReconcileError {
     Outbox(#[from] OutboxClosed),
 }
 
-impl From<FieldError> for ReconcileError {
-    fn from(error: FieldError) -> Self {
-        Self::Billing(error.into())
-    }
-}
-
 /// Compares the books and issues missing `Fund`s. Waits for billing as long as it takes.
 ///
 /// # Errors
@@ -81,33 +78,43 @@ pub async fn reconcile(
 ) -> Result<Reconciled, ReconcileError> {
     let sequence = sequencer.read(matcher::Engine::sequence).await?;
     outbox.wait_settled(sequence).await?;
-    let audit = patiently(|| billing.audit()).await?;
-    if !audit.clean {
-        tracing::error!(findings = ?audit.findings, "billing's own audit found mistakes");
-    }
-    let held = held(&audit, shard)?;
-    let mut reconciled = Reconciled::default();
+    let held = held(shard, billing).await?;
     let differing = differences(powers(sequencer).await?, &held);
-    let short: Vec<AccountId> = differing
-        .iter()
-        .filter(|(_, mismatch)| mismatch.engine < mismatch.billing)
-        .map(|(account, _)| *account)
-        .collect();
-    if !short.is_empty() {
-        let recent = recent_reservations(shard, billing, &short).await?;
-        for (account, reservations) in recent {
-            let funded = fund_missing(sequencer, account, differing[&account], reservations).await?;
-            if funded > Credits::ZERO {
-                tracing::info!(%account, "credits that were reserved before the last stop are buying power now");
-                reconciled.funded.insert(account, funded);
-            }
-        }
-    }
+    let mut reconciled = Reconciled {
+        funded: mend(shard, sequencer, billing, &differing).await?,
+        mismatches: BTreeMap::new(),
+    };
     reconciled.mismatches = differences(powers(sequencer).await?, &held);
     for (account, Mismatch { engine, billing }) in &reconciled.mismatches {
         tracing::error!(%account, %engine, %billing, "the books of engine and billing differ: the account buys nothing");
     }
     Ok(reconciled)
+}
+
+/// Issues the `Fund`s that are missing where billing holds more; returns what each account got.
+async fn mend(
+    shard: ShardId,
+    sequencer: &SequencerHandle,
+    billing: &BillingClient,
+    differing: &BTreeMap<AccountId, Mismatch>,
+) -> Result<BTreeMap<AccountId, Credits>, ReconcileError> {
+    let short: Vec<AccountId> = differing
+        .iter()
+        .filter(|(_, mismatch)| mismatch.engine < mismatch.billing)
+        .map(|(account, _)| *account)
+        .collect();
+    let mut mended = BTreeMap::new();
+    if short.is_empty() {
+        return Ok(mended);
+    }
+    for (account, reservations) in recent_reservations(shard, billing, &short).await? {
+        let funded = fund_missing(sequencer, account, differing[&account], reservations).await?;
+        if funded > Credits::ZERO {
+            tracing::info!(%account, "credits that billing had reserved are buying power now");
+            mended.insert(account, funded);
+        }
+    }
+    Ok(mended)
 }
 
 /// What each account may spend, by the engine.
@@ -125,17 +132,21 @@ async fn powers(sequencer: &SequencerHandle) -> Result<BTreeMap<AccountId, Credi
     sequencer.read(read).await
 }
 
-/// What each account may spend, by billing.
-fn held(audit: &wire::AuditResponse, shard: ShardId) -> Result<BTreeMap<AccountId, Credits>, FieldError> {
-    let here = audit
-        .reserved
-        .iter()
-        .filter(|balance| balance.shard == u32::from(shard.get()));
-    here.map(|balance| {
-        let account = id_from_wire("reserved.account_id", &balance.account_id)?;
-        Ok((account, Credits::from_nano(balance.amount_nano)))
-    })
-    .collect()
+/// What each account may spend, by billing, page by page.
+async fn held(
+    shard: ShardId,
+    billing: &BillingClient,
+) -> Result<BTreeMap<AccountId, Credits>, ReconcileError> {
+    let mut held = BTreeMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = patiently(|| billing.list_reserved_balances(shard, after.as_deref())).await?;
+        held.extend(page.balances);
+        if page.next.is_none() || page.next == after {
+            return Ok(held);
+        }
+        after = page.next;
+    }
 }
 
 fn differences(

@@ -12,7 +12,7 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use domain::ShardId;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -29,7 +29,7 @@ use crate::market_data::MarketData;
 use crate::order_entry::{OrderEntry, Sessions};
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
-use crate::reconcile::reconcile;
+use crate::reconcile::{ReconcileCounts, ReconcileParts, ReconcileWatch, reconcile};
 use crate::sequencer::{Clock, Sequencer, SequencerConfig, Started, subscription};
 use stop::Stopping;
 
@@ -44,6 +44,8 @@ const JOURNAL: &str = "journal";
 pub struct Running {
     /// Where: gRPC and HTTP on one port.
     pub address: SocketAddr,
+    /// How often its books and billing's were compared, and what was found.
+    pub reconciliations: ReconcileCounts,
     /// Ends when the exchange has stopped; tells whether it stopped in order.
     pub join: JoinHandle<Result<()>>,
 }
@@ -56,18 +58,31 @@ pub struct Running {
 /// When the port is taken, the journal is in use or damaged, a model is not installed or not what it was, or `shutdown`
 /// was triggered meanwhile.
 pub async fn start(config: Config, shutdown: Shutdown) -> Result<Running> {
+    let journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
+    start_on(journal, config, shutdown).await
+}
+
+/// Starts an exchange whose journal is kept as `journal` says, but for how long, which `config` says.
+///
+/// # Errors
+/// See [`start`].
+pub async fn start_on(journal: SequencerConfig, config: Config, shutdown: Shutdown) -> Result<Running> {
     // Before anything is journaled: a port that is taken is the commonest mistake.
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("the port has no address")?;
-    tokio::select! {
-        stopping = wire(config, listener) => {
-            let join = tokio::spawn(stopping?.when(shutdown));
-            Ok(Running { address, join })
-        }
-        () = shutdown.triggered() => Err(anyhow!("told to stop before it could serve")),
-    }
+    let stopping = tokio::select! {
+        stopping = wire(journal, config, listener) => stopping?,
+        () = shutdown.triggered() => bail!("told to stop before it could serve"),
+    };
+    let reconciliations = stopping.reconciliations.clone();
+    let join = tokio::spawn(stopping.when(shutdown));
+    Ok(Running {
+        address,
+        reconciliations,
+        join,
+    })
 }
 
 /// Runs an exchange until `shutdown` is triggered.
@@ -79,7 +94,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     running.join.await.context("the exchange broke")?
 }
 
-async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
+async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListener) -> Result<Stopping> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("could not make {}", config.data_dir.display()))?;
     let key = ExchangeKey::load_or_create(&config.data_dir).context("could not use the exchange's key")?;
@@ -92,7 +107,6 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     let (leasing_sender, leasing_subscription) = subscription();
     let (outbox_sender, outbox_subscription) = subscription();
     let (order_entry_sender, order_entry_subscription) = subscription();
-    let mut journal = SequencerConfig::new(config.data_dir.join(JOURNAL));
     journal.upkeep.retention = config.retention;
     let subscribers = vec![market_sender, leasing_sender, outbox_sender, order_entry_sender];
     let started =
@@ -124,7 +138,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
             shard: SHARD,
             names: Arc::clone(&names),
             billing: billing.clone(),
-            replay,
+            replay: replay.clone(),
             recovered: recovery.sequence,
             buffered_max: BUFFERED_MAX,
         },
@@ -132,6 +146,13 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     );
     let market_data = MarketData::new(Arc::clone(&names));
     let following = tokio::spawn(market_data.clone().run(handle.clone(), market_subscription));
+    let recalled = market_data.clone();
+    let recalling = tokio::task::spawn_blocking(move || {
+        if let Err(error) = recalled.recall(&replay, recovery.sequence) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the trades of before this start are not shown");
+        }
+    });
     let (leasing, leasing_handle, agents) = leasing(LeasingParts {
         sequencer: handle.clone(),
         subscription: leasing_subscription,
@@ -155,12 +176,23 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
     let reconciled = reconcile(SHARD, &handle, &billing, &outbox.handle())
         .await
         .context("could not compare the books with billing's")?;
+    let reconciliations = ReconcileCounts::default();
+    reconciliations.add(&reconciled);
     buying_power.suspend(reconciled.mismatches.into_keys());
 
-    let stop_idle_watch = Shutdown::manual();
-    let idle_watch = tokio::spawn(IdleWatch::new(buying_power.clone()).run(stop_idle_watch.clone()));
+    let stop_watches = Shutdown::manual();
+    let idle_watch = tokio::spawn(IdleWatch::new(buying_power.clone()).run(stop_watches.clone()));
+    let parts = ReconcileParts {
+        shard: SHARD,
+        sequencer: handle.clone(),
+        billing: billing.clone(),
+        outbox: outbox.handle(),
+        buying_power: buying_power.clone(),
+    };
+    let reconcile_watch = ReconcileWatch::new(parts, reconciliations.clone());
+    let reconcile_watch = tokio::spawn(reconcile_watch.run(stop_watches.clone()));
 
-    let keys = Arc::new(Keys::new(billing.clone()));
+    let keys = Arc::new(Keys::new(billing.clone(), config.limits.key_kept));
     let agents_registry = registry.clone();
     let gateway = Gateway::new(Parts {
         sequencer: handle.clone(),
@@ -202,6 +234,7 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         sequencer,
         market_data,
         following,
+        recalling,
         order_entry: order_entry_sessions,
         following_orders,
         leasing,
@@ -210,7 +243,9 @@ async fn wire(config: Config, listener: TcpListener) -> Result<Stopping> {
         stop_agents,
         outbox,
         idle_watch,
-        stop_idle_watch,
+        reconcile_watch,
+        stop_watches,
+        reconciliations,
     })
 }
 

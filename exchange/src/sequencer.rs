@@ -23,7 +23,7 @@ use domain::{Digest, Sequence, Timestamp};
 use matcher::{Command, Engine, Event, Limits};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::Space;
+use crate::journal::{Disk, SEGMENT_BYTES, Space, Storage};
 pub use recovery::{Poisoned, StartError};
 pub use replay::{Moment, Replay, ReplayError, engine_at, replay_events};
 pub use running::{Clock, Sequencer, SequencerError, Started};
@@ -74,6 +74,10 @@ pub struct SequencerClosed;
 pub struct SequencerConfig {
     /// The journal's folder; made if it is not there.
     pub folder: PathBuf,
+    /// The file system that the folder is in.
+    pub storage: Arc<dyn Storage>,
+    /// The size of a segment.
+    pub segment_bytes: usize,
     /// The bounds of a new engine. A journal that exists keeps the bounds that it began with.
     pub limits: Limits,
     /// How the journal is kept short.
@@ -110,11 +114,13 @@ pub enum Retention {
 }
 
 impl SequencerConfig {
-    /// The defaults, with the journal in `folder`.
+    /// The defaults, with the journal in `folder` of this machine.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self {
             folder,
+            storage: Arc::new(Disk),
+            segment_bytes: SEGMENT_BYTES,
             limits: Limits::default(),
             upkeep: Upkeep::default(),
         }

@@ -49,6 +49,7 @@ pub(super) enum AskRefusal {
     TooMany,
     DuplicateName,
     UnknownOrder,
+    StorageFull,
     Busy,
 }
 
@@ -60,6 +61,7 @@ impl AskRefusal {
             Self::TooMany => "TOO_MANY_ORDERS",
             Self::DuplicateName => "DUPLICATE_CLIENT_ORDER_ID",
             Self::UnknownOrder => "UNKNOWN_ORDER",
+            Self::StorageFull => "STORAGE_FULL",
             Self::Busy => "BUSY",
         }
     }

@@ -127,6 +127,7 @@ fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     keys.seconds("request_read_timeout_s", &mut limits.request_read_timeout);
     keys.seconds("stream_stall_timeout_s", &mut limits.stream_stall_timeout);
     keys.seconds("session_resume_within_s", &mut limits.session_resume_within);
+    keys.seconds("key_kept_s", &mut limits.key_kept);
     keys.seconds("drain_timeout_s", &mut limits.drain_timeout);
     keys.finish();
     limits

@@ -1,8 +1,8 @@
 //! Who calls: a bearer key, looked up by its SHA-256 at billing and remembered for a short while.
 //!
 //! Invariants: the secret itself is neither kept nor logged nor sent; the memory is bounded; a key that billing does
-//! not know costs billing one call in [`UNKNOWN_KEPT`], however often it comes; a revoked key works for
-//! [`KNOWN_KEPT`] more at most.
+//! not know costs billing one call in [`UNKNOWN_KEPT`], however often it comes; a revoked key works for as long as a
+//! good one is remembered, at most.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,8 +22,6 @@ use super::errors::{
 use crate::billing_client::{self, BillingClient, BillingError};
 use crate::identity::{AuthError, Authenticator, Identity, KeyScope};
 
-/// How long a key that billing knows is not asked about again: as long as a revoked key may go on working.
-pub const KNOWN_KEPT: Duration = Duration::from_secs(30);
 /// How long a key that billing does not know is not asked about again: a new key works after this at the latest.
 pub const UNKNOWN_KEPT: Duration = Duration::from_secs(5);
 /// Keys that are remembered: some 10 MiB. Beyond it the memory starts anew.
@@ -139,6 +137,7 @@ pub struct Keys {
     book: Box<dyn KeyBook>,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     questions: Semaphore,
+    known_kept: Duration,
 }
 
 impl std::fmt::Debug for Keys {
@@ -148,14 +147,21 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Keys that `book` knows.
+    /// Keys that `book` knows, each asked about again when it has been remembered for `known_kept`.
     #[must_use]
-    pub fn new(book: impl KeyBook + 'static) -> Self {
+    pub fn new(book: impl KeyBook + 'static, known_kept: Duration) -> Self {
         Self {
             book: Box::new(book),
             remembered: Mutex::default(),
             questions: Semaphore::new(QUESTIONS_MAX),
+            known_kept,
         }
+    }
+
+    /// How long a key that is good now goes on being taken for good.
+    #[must_use]
+    pub const fn known_kept(&self) -> Duration {
+        self.known_kept
     }
 
     /// Whose key the secret is.
@@ -192,7 +198,7 @@ impl Keys {
 
     fn remember(&self, digest: [u8; 32], answer: Result<Identity, KeyError>) {
         let kept = match answer {
-            Ok(_) => KNOWN_KEPT,
+            Ok(_) => self.known_kept,
             Err(KeyError::Unavailable) => return,
             Err(KeyError::Missing | KeyError::Malformed | KeyError::Unknown | KeyError::Revoked) => {
                 UNKNOWN_KEPT
@@ -228,6 +234,7 @@ impl Authenticator for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KEY_KEPT;
     use domain::{AccountId, KeyId};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -281,7 +288,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_is_asked_about_once_in_its_time() {
         let book = OneKey::default();
-        let keys = Keys::new(book.clone());
+        let keys = Keys::new(book.clone(), KEY_KEPT);
         for _ in 0..3 {
             assert!(keys.identify(KEY).await.is_ok());
             assert_eq!(keys.identify("atoll_sk_wrong").await, Err(KeyError::Unknown));
@@ -296,10 +303,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_revoked_key_stops_working_when_its_memory_ends() {
         let book = OneKey::default();
-        let keys = Keys::new(book.clone());
+        let keys = Keys::new(book.clone(), KEY_KEPT);
         assert!(keys.identify(KEY).await.is_ok());
         book.revoked.store(true, Ordering::Relaxed);
-        tokio::time::advance(KNOWN_KEPT).await;
+        tokio::time::advance(KEY_KEPT).await;
         assert_eq!(keys.identify(KEY).await, Err(KeyError::Revoked));
     }
 
@@ -307,7 +314,7 @@ mod tests {
     async fn a_failure_of_the_book_is_not_remembered() {
         let book = OneKey::default();
         book.down.store(true, Ordering::Relaxed);
-        let keys = Keys::new(book.clone());
+        let keys = Keys::new(book.clone(), KEY_KEPT);
         assert_eq!(keys.identify(KEY).await, Err(KeyError::Unavailable));
         book.down.store(false, Ordering::Relaxed);
         assert!(keys.identify(KEY).await.is_ok());
@@ -316,7 +323,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_a_key_is_never_asked_about() {
         let book = OneKey::default();
-        let keys = Keys::new(book.clone());
+        let keys = Keys::new(book.clone(), KEY_KEPT);
         let long = format!("atoll_sk_{}", "x".repeat(KEY_LENGTH_MAX));
         for text in ["", "sk-123", "atoll_sk_a b", "atoll_sk_é", &long] {
             assert_eq!(keys.identify(text).await, Err(KeyError::Malformed), "{text}");
@@ -326,7 +333,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_memory_is_bounded() {
-        let keys = Keys::new(OneKey::default());
+        let keys = Keys::new(OneKey::default(), KEY_KEPT);
         for number in 0..=KEYS_REMEMBERED_MAX {
             assert!(keys.identify(&format!("atoll_sk_{number}")).await.is_err());
         }

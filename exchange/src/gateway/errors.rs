@@ -187,6 +187,10 @@ pub const fn of_reject(reason: RejectReason) -> (Kind, &'static str) {
             "this client order id was used for another order; choose a new one",
         ),
         RejectReason::TooManyOrders => (TOO_MANY_ORDERS, "the account has as many orders as one may have"),
+        RejectReason::OrderToTrade => (
+            ORDER_TO_TRADE,
+            "the account enters, cancels and amends too much for what it trades; wait a minute",
+        ),
         RejectReason::TooManyClasses => (
             TOO_MANY_CLASSES,
             "the model has as many kinds of bids resting as it may; use terms that others use, or do not wait",

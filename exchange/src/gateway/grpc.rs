@@ -87,8 +87,9 @@ impl ExchangeService for Gateway {
         &self,
         request: Request<wire::CancelOrderRequest>,
     ) -> Result<Response<wire::CancelOrderResponse>, Status> {
-        let caller = self.consumer(request.metadata().as_ref()).await?;
+        let caller = self.caller(request.metadata().as_ref()).await?;
         let order: OrderId = field(id_from_wire("order_id", &request.get_ref().order_id))?;
+        self.check_scope(caller, order).await?;
         let cancelled = self
             .leasing
             .cancel_order(caller.account, order)
@@ -111,6 +112,7 @@ impl ExchangeService for Gateway {
         &self,
         request: Request<wire::CancelAllOrdersRequest>,
     ) -> Result<Response<wire::CancelAllOrdersResponse>, Status> {
+        // Bids are among them.
         let caller = self.consumer(request.metadata().as_ref()).await?;
         let scope = match request.get_ref().model.as_str() {
             "" => CancelScope::Everything,
@@ -136,9 +138,10 @@ impl ExchangeService for Gateway {
         &self,
         request: Request<wire::AmendOrderRequest>,
     ) -> Result<Response<wire::AmendOrderResponse>, Status> {
-        let caller = self.consumer(request.metadata().as_ref()).await?;
+        let caller = self.caller(request.metadata().as_ref()).await?;
         let request = request.into_inner();
         let order: OrderId = field(id_from_wire("order_id", &request.order_id))?;
+        self.check_scope(caller, order).await?;
         if request.leaves == 0 {
             return Err(INVALID_ARGUMENT
                 .because("is at least 1; cancel it instead")
@@ -167,8 +170,8 @@ impl ExchangeService for Gateway {
         &self,
         request: Request<wire::ListOrdersRequest>,
     ) -> Result<Response<wire::ListOrdersResponse>, Status> {
-        let caller = self.consumer(request.metadata().as_ref()).await?;
-        Ok(Response::new(self.orders_of(caller.account).await?))
+        let caller = self.caller(request.metadata().as_ref()).await?;
+        Ok(Response::new(self.orders_of(caller).await?))
     }
 
     async fn list_jobs(

@@ -150,7 +150,7 @@ impl Gateway {
         let jobs = u32::try_from(request.inputs.len()).unwrap_or(u32::MAX);
         let admitted = self.admission().enter(caller.account, jobs)?;
         if !self.sequencer.has_space() {
-            return Err(STORAGE_FULL.because("the exchange's disk is full; no bid was placed"));
+            return Err(STORAGE_FULL.because("the exchange's disk is full: no new bid is placed, and one that you sent before under this name stands"));
         }
         self.buying_power.check(caller.account).map_err(of_ensure)?;
         let JobRequest {

@@ -15,14 +15,22 @@ const CHUNK: usize = 256;
 /// Chunks that wait at most.
 const CHUNKS_AHEAD: usize = 8;
 
-type Chunk = Vec<Result<Stamped, JournalError>>;
+/// What the thread hands over: commands in order, and why there are no more if something is wrong.
+#[derive(Debug)]
+struct Chunk {
+    commands: Vec<Stamped>,
+    error: Option<JournalError>,
+}
 
 /// The commands of a journal, in order, read by a thread of its own. Ends where the journal ends; after an error,
 /// ends.
 #[derive(Debug)]
 pub struct ReadAhead {
     chunks: Receiver<Chunk>,
-    chunk: std::vec::IntoIter<Result<Stamped, JournalError>>,
+    /// What was read, to be filled again.
+    emptied: SyncSender<Vec<Stamped>>,
+    commands: Vec<Stamped>,
+    error: Option<JournalError>,
 }
 
 impl ReadAhead {
@@ -30,9 +38,10 @@ impl ReadAhead {
     pub(super) fn start(records: Records) -> Result<Self, JournalError> {
         let folder = records.folder().to_owned();
         let (send, chunks) = sync_channel(CHUNKS_AHEAD);
+        let (emptied, empty) = sync_channel(CHUNKS_AHEAD);
         thread::Builder::new()
             .name("journal-read".to_owned())
-            .spawn(move || read(records, &send))
+            .spawn(move || read(records, &send, &empty))
             .map_err(|source| JournalError::Io {
                 doing: "start a thread that reads",
                 path: folder,
@@ -40,35 +49,48 @@ impl ReadAhead {
             })?;
         Ok(Self {
             chunks,
-            chunk: Vec::new().into_iter(),
+            emptied,
+            commands: Vec::new(),
+            error: None,
         })
     }
-}
 
-fn read(records: Records, send: &SyncSender<Chunk>) {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    for record in records {
-        chunk.push(record.map(|record| record.stamped));
-        if chunk.len() == CHUNK {
-            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
-            if send.send(full).is_err() {
-                // Nobody reads on.
-                return;
-            }
+    /// The next commands, a few hundred at a time; none when the journal has ended.
+    ///
+    /// # Errors
+    /// When what follows cannot be read or is damaged; all before it was handed out.
+    pub fn next_chunk(&mut self) -> Result<&[Stamped], JournalError> {
+        let mut read = std::mem::take(&mut self.commands);
+        if read.capacity() > 0 {
+            read.clear();
+            // The thread that would fill it may have come to the end, or have enough.
+            drop(self.emptied.try_send(read));
         }
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let Ok(Chunk { commands, error }) = self.chunks.recv() else {
+            return Ok(&[]);
+        };
+        if let Some(error) = error {
+            if commands.is_empty() {
+                return Err(error);
+            }
+            self.error = Some(error);
+        }
+        self.commands = commands;
+        Ok(&self.commands)
     }
-    drop(send.send(chunk));
 }
 
-impl Iterator for ReadAhead {
-    type Item = Result<Stamped, JournalError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(next) = self.chunk.next() {
-                return Some(next);
-            }
-            self.chunk = self.chunks.recv().ok()?.into_iter();
+fn read(mut records: Records, send: &SyncSender<Chunk>, empty: &Receiver<Vec<Stamped>>) {
+    loop {
+        let mut commands = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
+        let error = records.decode_into(&mut commands, CHUNK).err();
+        let is_last = error.is_some() || commands.len() < CHUNK;
+        // Nobody may read on.
+        if send.send(Chunk { commands, error }).is_err() || is_last {
+            return;
         }
     }
 }

@@ -30,6 +30,11 @@ pub(super) struct Genesis {
     pub(super) limits: Limits,
 }
 
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GenesisFile {
@@ -91,6 +96,17 @@ impl Genesis {
 }
 
 fn parse(path: PathBuf, bytes: &[u8]) -> Result<Genesis, JournalError> {
+    // The format first: that of another version may hold anything else.
+    let format = serde_json::from_slice(bytes).map(|FormatOnly { format }| format);
+    if let Ok(found) = format
+        && found != FORMAT
+    {
+        return Err(JournalError::Format {
+            path,
+            found,
+            known: FORMAT,
+        });
+    }
     let file: GenesisFile = match serde_json::from_slice(bytes) {
         Ok(file) => file,
         Err(error) => {
@@ -98,13 +114,6 @@ fn parse(path: PathBuf, bytes: &[u8]) -> Result<Genesis, JournalError> {
             return Err(JournalError::Genesis { path, what });
         }
     };
-    if file.format != FORMAT {
-        return Err(JournalError::Format {
-            path,
-            found: file.format,
-            known: FORMAT,
-        });
-    }
     let journal = data_encoding::HEXLOWER
         .decode(file.journal.as_bytes())
         .ok()

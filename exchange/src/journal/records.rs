@@ -32,6 +32,8 @@ pub struct Records {
     /// Segments that are still to be read.
     segments: VecDeque<Sequence>,
     segment: Option<OpenSegment>,
+    /// Memory of the segment before, for the next.
+    spare: Vec<u8>,
     /// The last record that was passed.
     sequence: Sequence,
     chain: Digest,
@@ -88,6 +90,7 @@ impl Records {
             journal,
             segments: segments.into_iter().collect(),
             segment: None,
+            spare: Vec::new(),
             sequence: Sequence::ZERO,
             chain: Digest::new([0; 32]),
         }
@@ -105,6 +108,25 @@ impl Records {
     /// When the thread cannot be started.
     pub fn read_ahead(self) -> Result<ReadAhead, JournalError> {
         ReadAhead::start(self)
+    }
+
+    /// Decodes up to `count` commands, fewer only at the end or before what is wrong.
+    pub(super) fn decode_into(
+        &mut self,
+        commands: &mut Vec<Stamped>,
+        count: usize,
+    ) -> Result<(), JournalError> {
+        for _ in 0..count {
+            let sequence = self.sequence.next();
+            let decoded = self.advance(|payload| {
+                commands.push(decode(payload, sequence)?);
+                Ok(())
+            })?;
+            if decoded.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -157,7 +179,9 @@ impl Records {
             return Ok(false);
         };
         let path = segment::path(&self.folder, first);
-        let bytes = self.storage.read(&path).map_err(|source| JournalError::Io {
+        let mut bytes = std::mem::take(&mut self.spare);
+        let read = self.storage.read_into(&path, &mut bytes);
+        read.map_err(|source| JournalError::Io {
             doing: "read",
             path: path.clone(),
             source,
@@ -173,11 +197,14 @@ impl Records {
                 return Err(self.gap(&path, first));
             }
         }
-        self.segment = Some(OpenSegment {
+        let opened = OpenSegment {
             path,
             bytes,
             offset: RECORDS_START,
-        });
+        };
+        if let Some(read) = self.segment.replace(opened) {
+            self.spare = read.bytes;
+        }
         Ok(true)
     }
 
@@ -259,9 +286,7 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<Self::Item> {
         let sequence = self.sequence.next();
-        let stamped = self
-            .advance(|payload| decode(payload, sequence).ok_or(JournalError::Malformed { sequence }))
-            .transpose()?;
+        let stamped = self.advance(|payload| decode(payload, sequence)).transpose()?;
         if stamped.is_err() {
             self.segments.clear();
             self.segment = None;
@@ -273,7 +298,9 @@ impl Iterator for Records {
     }
 }
 
-fn decode(payload: &[u8], sequence: Sequence) -> Option<Stamped> {
-    let (stamped, rest) = postcard::take_from_bytes::<Stamped>(payload).ok()?;
-    (rest.is_empty() && stamped.sequence == sequence).then_some(stamped)
+fn decode(payload: &[u8], sequence: Sequence) -> Result<Stamped, JournalError> {
+    match postcard::take_from_bytes::<Stamped>(payload) {
+        Ok((stamped, [])) if stamped.sequence == sequence => Ok(stamped),
+        Ok(_) | Err(_) => Err(JournalError::Malformed { sequence }),
+    }
 }

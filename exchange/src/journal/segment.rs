@@ -13,7 +13,7 @@ use super::storage::{Storage, StorageFile};
 
 /// Where the first record begins.
 pub(super) const RECORDS_START: usize = 512;
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 const MAGIC: &[u8; 8] = b"ATLSEGM\n";
 const ENDING: &str = ".segment";

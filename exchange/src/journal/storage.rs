@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -32,6 +32,15 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// Those of the file system.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The same, in place of what is in `bytes`: whoever reads file after file need not have fresh memory for each.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn read_into(&self, path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+        *bytes = self.read(path)?;
+        Ok(())
+    }
 
     /// A new, empty file to write; one that is there is emptied.
     ///
@@ -130,6 +139,11 @@ impl Storage for Disk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_into(&self, path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        File::open(path)?.read_to_end(bytes).map(drop)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {

@@ -437,7 +437,6 @@ impl State {
                 stopping_jobs: Jobs::new(stopping),
             })
         };
-        // Who asked may have gone.
-        let _ = reply.send(outcome);
+        reply.send(outcome);
     }
 }

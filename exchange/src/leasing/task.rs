@@ -229,6 +229,16 @@ impl State {
                 }
                 self.commands.push_back(*command);
             }
+            Request::ExpectAsk { ask, noted } => {
+                self.entered.placing(&ask);
+                // Who asked may have gone; his ask is not sent then.
+                if noted.send(()).is_err() {
+                    self.entered.answered(ask.island, ask.client_order_id);
+                }
+            }
+            Request::ForgetAsk(ask) => {
+                self.entered.answered(ask.island, ask.client_order_id);
+            }
             Request::StopJob { job, output_tokens } => {
                 let now = self.clock.now();
                 self.input(Input::Stop { job, output_tokens }, now);

@@ -230,11 +230,20 @@ fn report_trades(shared: &Shared, applied: &Applied) {
 }
 
 fn report_trade(shared: &Shared, applied: &Applied, traded: &Traded) {
-    let Some(model) = shared.names.model(traded.cell.instrument) else {
+    let Some(trade) = trade_to_wire(&shared.names, applied, traded) else {
         return;
     };
-    let region = region_code(&shared.names, traded.cell.region);
-    let trade = Arc::new(Trade {
+    // Under the lock of the latest trades, so that none falls between them and the stream.
+    let mut trades = shared.trades();
+    trades.push(traded.cell.instrument, Arc::clone(&trade));
+    drop(shared.traded.send(trade));
+}
+
+/// The trade without its owners; `None` in a model that has no name any more.
+pub(super) fn trade_to_wire(names: &Names, applied: &Applied, traded: &Traded) -> Option<Arc<Trade>> {
+    let model = names.model(traded.cell.instrument)?;
+    let region = region_code(names, traded.cell.region);
+    Some(Arc::new(Trade {
         trade_id: traded.trade.to_string(),
         sequence: applied.sequence.get(),
         at_us: applied.at.as_micros(),
@@ -242,9 +251,5 @@ fn report_trade(shared: &Shared, applied: &Applied, traded: &Traded) {
         price: traded.price.get(),
         jobs: traded.jobs.get(),
         bid_liquidity: liquidity_to_wire(traded.bid_liquidity).into(),
-    });
-    // Under the lock of the latest trades, so that none falls between them and the stream.
-    let mut trades = shared.trades();
-    trades.push(traded.cell.instrument, Arc::clone(&trade));
-    drop(shared.traded.send(trade));
+    }))
 }

@@ -25,6 +25,17 @@ impl Trades {
         push(&mut self.all, trade);
     }
 
+    /// Puts older trades before those that are there, as far as there is room: `older` in order, oldest first.
+    pub(super) fn recall(&mut self, older: Vec<(InstrumentId, Arc<Trade>)>) {
+        for (instrument, trade) in older.into_iter().rev() {
+            recall(
+                self.by_instrument.entry(instrument).or_default(),
+                Arc::clone(&trade),
+            );
+            recall(&mut self.all, trade);
+        }
+    }
+
     /// The latest trades, newest first; of all models if none is named.
     pub(super) fn latest(&self, instrument: Option<InstrumentId>, count: usize) -> Vec<Arc<Trade>> {
         let ring = match instrument {
@@ -40,4 +51,40 @@ fn push(ring: &mut VecDeque<Arc<Trade>>, trade: Arc<Trade>) {
         ring.pop_front();
     }
     ring.push_back(trade);
+}
+
+fn recall(ring: &mut VecDeque<Arc<Trade>>, trade: Arc<Trade>) {
+    if ring.len() < TRADES_KEPT {
+        ring.push_front(trade);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trade(sequence: u64) -> Arc<Trade> {
+        Arc::new(Trade {
+            sequence,
+            ..Trade::default()
+        })
+    }
+
+    #[test]
+    fn what_is_recalled_stands_before_what_came_meanwhile_and_drops_none_of_it() {
+        let (one, two) = (InstrumentId::new(1), InstrumentId::new(2));
+        let mut trades = Trades::default();
+        let now = u64::try_from(TRADES_KEPT).unwrap();
+        trades.push(one, trade(now + 1));
+        trades.push(two, trade(now + 2));
+        trades.recall((1..=now).map(|sequence| (one, trade(sequence))).collect());
+        let sequences = |instrument, count| -> Vec<u64> {
+            let latest = trades.latest(instrument, count);
+            latest.iter().map(|trade| trade.sequence).collect()
+        };
+        assert_eq!(sequences(None, 3), [now + 2, now + 1, now]);
+        assert_eq!(sequences(None, usize::MAX).len(), TRADES_KEPT);
+        assert_eq!(sequences(Some(one), usize::MAX).last(), Some(&2));
+        assert_eq!(sequences(Some(two), 3), [now + 2]);
+    }
 }

@@ -30,9 +30,6 @@ pub(super) const MESSAGES_QUEUED_MAX: usize = 2;
 /// How often a client hears that his session lives when there is nothing to tell.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is asked whether the key is still good: no more often than a key is remembered.
-const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-
 /// What goes to the client.
 pub(super) type Response = Result<wire::SessionResponse, Status>;
 
@@ -150,12 +147,12 @@ async fn begin(
     Ok((session, attachment, first))
 }
 
-/// Resolves when the key is no longer good.
+/// Ends the connection when the key is no longer good. It is asked about no more often than it is remembered.
 async fn revocation(keys: &crate::gateway::auth::Keys, key: &Secret, attachment: &Attachment) {
     loop {
         tokio::select! {
             _ = attachment.ended() => return std::future::pending().await,
-            () = tokio::time::sleep(KEY_CHECK_INTERVAL) => {}
+            () = tokio::time::sleep(keys.known_kept()) => {}
         }
         match keys.identify(key.expose()).await {
             Ok(_) | Err(KeyError::Unavailable) => {}

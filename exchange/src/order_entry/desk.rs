@@ -14,9 +14,9 @@ use super::orders::{Reference, Then};
 use super::session::{AttachError, Attachment, OnDisconnect, Session};
 use super::{SESSIONS_MAX, SESSIONS_PER_ACCOUNT_MAX, now};
 use crate::gateway::errors::{
-    INVALID_ARGUMENT, REPORTS_GONE, Refusal, SESSION_ENDED, STOPPING, TOO_MANY_SESSIONS,
+    AT_CAPACITY, INVALID_ARGUMENT, REPORTS_GONE, Refusal, SESSION_ENDED, STOPPING, TOO_MANY_SESSIONS,
 };
-use crate::leasing::{LeasingClosed, LeasingHandle};
+use crate::leasing::{CancelRefused, LeasingClosed, LeasingHandle};
 use crate::names::Names;
 use crate::order_entry::report_log::RewindError;
 use crate::sequencer::SequencerHandle;
@@ -141,7 +141,8 @@ impl Desk {
     }
 
     /// A session's connection was lost: what rests is cancelled unless it is to stay, and the session ends unless it is
-    /// resumed in time.
+    /// resumed in time. A stopping exchange does not wait for that: nobody reads what the session's jobs still write, so
+    /// they would hold up the stop until its deadline.
     pub(super) fn deserted(self: &Arc<Self>, session: Arc<Session>, attachment: Attachment) {
         let desk = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -151,7 +152,7 @@ impl Desk {
             }
             tokio::select! {
                 () = tokio::time::sleep(desk.resume_within) => {}
-                () = desk.stopping.cancelled() => return,
+                () = desk.stopping.cancelled() => {}
             }
             if session.is_deserted_since(&attachment) {
                 desk.end(&session).await;
@@ -193,7 +194,7 @@ impl Desk {
     /// Sends a cancel or an amend of an order on its way.
     pub(super) async fn tell_engine(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         order: OrderId,
         then: Then,
     ) -> Result<(), LeasingClosed> {
@@ -208,7 +209,13 @@ impl Desk {
         let account = session.account;
         match then {
             // What comes of it is read from the engine's events.
-            Then::Cancel { .. } => self.leasing.begin_cancel(account, order).await.map(drop),
+            Then::Cancel { reference } => {
+                let asking = Arc::clone(session);
+                let busy = move |refused: CancelRefused| {
+                    asking.cancel_refused(order, reference, &AT_CAPACITY.because(refused.to_string()));
+                };
+                self.leasing.begin_cancel(account, order, busy).await
+            }
             Then::Pull => {
                 self.leasing
                     .enter(Command::Cancel(Cancel { account, order }))

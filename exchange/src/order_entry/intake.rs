@@ -14,7 +14,9 @@ use super::desk::Islander;
 use super::orders::{Body as Placed, Placing, Reference, Then, Whereabouts, refusal_to_wire};
 use super::session::Session;
 use super::{OrderEntry, bids, now};
-use crate::gateway::errors::{Refusal, STOPPING, TOO_MANY_ORDERS, UNKNOWN_ISLAND, WRONG_KEY_SCOPE};
+use crate::gateway::errors::{
+    Refusal, STOPPING, STORAGE_FULL, TOO_MANY_ORDERS, UNKNOWN_ISLAND, WRONG_KEY_SCOPE,
+};
 use crate::gateway::order::{from_now, name_order};
 use crate::identity::Identity;
 use crate::leasing::LeasingClosed;
@@ -201,6 +203,11 @@ impl Intake {
 
     async fn cancel_all(&self, reference: Reference, cancel: &CancelAll) -> Result<(), LeasingClosed> {
         let desk = &self.entry.desk;
+        if *cancel != CancelAll::Session && !self.caller.scope.may_buy() {
+            let refusal = WRONG_KEY_SCOPE.because("this key is for Islands, and bids are among these orders");
+            self.refuse(reference, None, &refusal);
+            return Ok(());
+        }
         let scope = match cancel {
             CancelAll::Session => return desk.cancel_resting(&self.session, Some(reference)).await,
             CancelAll::Account => CancelScope::Everything,
@@ -245,6 +252,9 @@ impl OrderEntry {
     ) -> Result<(PlaceAsk, Placing), Refusal> {
         if !caller.scope.may_enrol() {
             return Err(WRONG_KEY_SCOPE.because("this key is for buying; use one that is for Islands"));
+        }
+        if !self.gateway.sequencer.has_space() {
+            return Err(STORAGE_FULL.because("the exchange's disk is full: no new ask is placed, and one that you sent before under this name stands"));
         }
         let Islander { session, .. } = self.desk.island(request.island, caller.account).ok_or_else(|| {
             UNKNOWN_ISLAND

@@ -373,6 +373,15 @@ impl Orders {
         Some((reference, order.report(id, wire::ExecutionType::PendingCancel)))
     }
 
+    /// A cancel was not sent after all; returns whether it was still to be answered.
+    pub(super) fn withdraw_cancel(&mut self, id: OrderId, reference: Reference) -> bool {
+        let Some(order) = self.live.get_mut(&id) else {
+            return false;
+        };
+        let index = order.cancels.iter().rposition(|asked| *asked == reference);
+        index.is_some_and(|index| order.cancels.remove(index).is_some())
+    }
+
     /// An amend was refused; returns whose. `None` if nobody here asked.
     pub(super) fn amend_refused(&mut self, id: OrderId) -> Option<Reference> {
         self.live.get_mut(&id)?.amends.pop_front()

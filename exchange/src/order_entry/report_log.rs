@@ -1,27 +1,63 @@
-//! A session's reports: numbered without a gap, kept until the client has received them, and bounded.
+//! A session's reports: numbered without a gap, kept until the client has received them, and bounded in number and in
+//! bytes, for one may be a word and another a page.
 //!
 //! Invariants:
 //! - sequences count from 1, and what is read follows on what was read before;
 //! - while somebody reads, a report that he has not been sent is never dropped: he is told that he is too slow long
-//!   before ([`UNSENT_MAX`]);
+//!   before ([`ReportLog::is_overrun`]);
 //! - what was dropped is never passed over in silence: reading there is refused ([`Gone`]).
 
 use std::collections::VecDeque;
 
+use prost::Message;
 use proto::exchange::v1::Report;
 
 /// Reports that are kept for a client who has not said that he received them: some seconds of a busy market maker, at
 /// about 300 bytes each.
 pub(super) const REPORTS_KEPT_MAX: usize = 16_384;
 
-/// Reports that may wait to be sent. A reader who is this far behind does not read.
-pub(super) const UNSENT_MAX: u64 = 8_192;
+/// Bytes of them: enough for as many reports without words, and a bound for those that carry pages.
+const BYTES_KEPT_MAX: usize = 16 << 20;
 
-/// Reports beyond which no commands are read: they would only bring more.
-pub(super) const COMMANDS_WAIT_AT: u64 = 4_096;
+/// What may wait to be sent. A reader who is further behind does not read.
+pub(super) const UNSENT_MAX: Backlog = Backlog {
+    reports: 8_192,
+    bytes: 8 << 20,
+};
 
-/// Reports beyond which no output is read from jobs: it waits further back, where it is joined and bounded.
-pub(super) const OUTPUT_WAITS_AT: u64 = 512;
+/// Beyond it no commands are read: they would only bring more.
+pub(super) const COMMANDS_WAIT_AT: Backlog = Backlog {
+    reports: 4_096,
+    bytes: 4 << 20,
+};
+
+/// Beyond it no output is read from jobs: it waits further back, where it is joined and bounded.
+pub(super) const OUTPUT_WAITS_AT: Backlog = Backlog {
+    reports: 512,
+    bytes: 512 << 10,
+};
+
+/// Bytes that are handed out at once, unless one report is larger: what the least of clients takes as one message.
+const BYTES_PER_TAKE_MAX: usize = 256 << 10;
+
+/// How much waits to be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Backlog {
+    pub(super) reports: u64,
+    pub(super) bytes: usize,
+}
+
+impl Backlog {
+    /// Whether it has come to either bound.
+    pub(super) const fn reaches(self, bound: Self) -> bool {
+        self.reports >= bound.reports || self.bytes >= bound.bytes
+    }
+
+    /// Whether it is beyond either bound.
+    const fn exceeds(self, bound: Self) -> bool {
+        self.reports > bound.reports || self.bytes > bound.bytes
+    }
+}
 
 /// Reports from a sequence on are not kept any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +70,28 @@ pub(super) struct Gone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NeverSent;
 
+/// A report, and what it costs to keep.
+#[derive(Debug)]
+struct Kept {
+    report: Report,
+    bytes: usize,
+}
+
+impl Kept {
+    fn new(report: Report) -> Self {
+        let bytes = size_of::<Self>().saturating_add(report.encoded_len());
+        Self { report, bytes }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ReportLog {
-    kept: VecDeque<Report>,
+    kept: VecDeque<Kept>,
+    /// Of all that are kept.
+    bytes: usize,
+    /// Of those that were not handed out yet.
+    unsent_bytes: usize,
     /// The sequence of the next report.
     next: u64,
     /// The sequence of the first report that was not handed out yet.
@@ -48,6 +102,8 @@ impl Default for ReportLog {
     fn default() -> Self {
         Self {
             kept: VecDeque::new(),
+            bytes: 0,
+            unsent_bytes: 0,
             next: 1,
             unsent: 1,
         }
@@ -59,15 +115,30 @@ impl ReportLog {
     pub(super) fn push(&mut self, mut report: Report) {
         report.sequence = self.next;
         self.next = self.next.saturating_add(1);
-        if self.kept.len() >= REPORTS_KEPT_MAX {
-            self.kept.pop_front();
+        let kept = Kept::new(report);
+        self.bytes = self.bytes.saturating_add(kept.bytes);
+        self.unsent_bytes = self.unsent_bytes.saturating_add(kept.bytes);
+        self.kept.push_back(kept);
+        // The newest is kept, however large it is.
+        while self.kept.len() > 1 && (self.kept.len() > REPORTS_KEPT_MAX || self.bytes > BYTES_KEPT_MAX) {
+            self.forget_first();
         }
-        self.kept.push_back(report);
+    }
+
+    fn forget_first(&mut self) {
+        let Some(first) = self.kept.pop_front() else {
+            return;
+        };
+        self.bytes = self.bytes.saturating_sub(first.bytes);
+        if first.report.sequence >= self.unsent {
+            self.unsent = first.report.sequence.saturating_add(1);
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(first.bytes);
+        }
     }
 
     /// The sequence of the first report that is kept; that of the next one if none is.
     fn first_kept(&self) -> u64 {
-        self.kept.front().map_or(self.next, |report| report.sequence)
+        self.kept.front().map_or(self.next, |kept| kept.report.sequence)
     }
 
     /// The sequence of the next report that is to be handed out.
@@ -75,9 +146,17 @@ impl ReportLog {
         self.unsent
     }
 
-    /// How many reports wait to be handed out.
-    pub(super) const fn backlog(&self) -> u64 {
-        self.next.saturating_sub(self.unsent)
+    /// How much waits to be handed out.
+    pub(super) const fn backlog(&self) -> Backlog {
+        Backlog {
+            reports: self.next.saturating_sub(self.unsent),
+            bytes: self.unsent_bytes,
+        }
+    }
+
+    /// Whether so much waits that whoever reads does not read.
+    pub(super) const fn is_overrun(&self) -> bool {
+        self.backlog().exceeds(UNSENT_MAX)
     }
 
     /// Hands out from `sequence` on.
@@ -91,17 +170,28 @@ impl ReportLog {
             }));
         }
         self.unsent = sequence;
+        self.unsent_bytes = self.kept.range(self.sent_count()..).map(|kept| kept.bytes).sum();
         Ok(())
     }
 
-    /// Hands out up to `count` reports. They stay, for they may not arrive.
+    /// How many of those that are kept were handed out.
+    fn sent_count(&self) -> usize {
+        let sent = self.unsent.saturating_sub(self.first_kept());
+        usize::try_from(sent).unwrap_or(usize::MAX).min(self.kept.len())
+    }
+
+    /// Hands out up to `count` reports, and no more than a message should carry. They stay, for they may not arrive.
     pub(super) fn take(&mut self, count: usize) -> Vec<Report> {
-        let first = self.first_kept();
-        self.unsent = self.unsent.max(first);
-        let skip = usize::try_from(self.unsent.saturating_sub(first)).unwrap_or(usize::MAX);
-        let reports: Vec<Report> = self.kept.iter().skip(skip).take(count).cloned().collect();
-        let taken = u64::try_from(reports.len()).unwrap_or(u64::MAX);
-        self.unsent = self.unsent.saturating_add(taken);
+        let (mut reports, mut bytes) = (Vec::new(), 0_usize);
+        for kept in self.kept.range(self.sent_count()..).take(count) {
+            bytes = bytes.saturating_add(kept.bytes);
+            if bytes > BYTES_PER_TAKE_MAX && !reports.is_empty() {
+                break;
+            }
+            self.unsent = self.unsent.saturating_add(1);
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(kept.bytes);
+            reports.push(kept.report.clone());
+        }
         reports
     }
 
@@ -110,8 +200,12 @@ impl ReportLog {
         if through >= self.unsent {
             return Err(NeverSent);
         }
-        while self.kept.front().is_some_and(|report| report.sequence <= through) {
-            self.kept.pop_front();
+        while self
+            .kept
+            .front()
+            .is_some_and(|kept| kept.report.sequence <= through)
+        {
+            self.forget_first();
         }
         Ok(())
     }
@@ -144,10 +238,64 @@ mod tests {
     fn reports_are_numbered_from_one_and_handed_out_once() {
         let mut log = log_of(3);
         assert_eq!(sequences(&log.take(2)), [1, 2]);
-        assert_eq!(log.backlog(), 1);
+        assert_eq!(log.backlog().reports, 1);
         assert_eq!(sequences(&log.take(9)), [3]);
         assert!(log.take(9).is_empty());
-        assert_eq!(log.backlog(), 0);
+        let nothing = Backlog { reports: 0, bytes: 0 };
+        assert_eq!(log.backlog(), nothing);
+    }
+
+    /// A report with so many bytes of words in it.
+    fn page(size: usize) -> Report {
+        let text = "x".repeat(size);
+        let output = proto::exchange::v1::Output {
+            text,
+            ..proto::exchange::v1::Output::default()
+        };
+        Report {
+            report: Some(proto::exchange::v1::report::Report::Output(output)),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn pages_are_bounded_by_their_bytes_and_the_gap_is_told() {
+        let mut log = ReportLog::default();
+        let size = 1 << 20;
+        for _ in 0..8 {
+            assert!(!log.is_overrun());
+            log.push(page(size));
+        }
+        assert!(log.is_overrun(), "8 MiB and what keeping them costs");
+        assert!(log.backlog().reaches(COMMANDS_WAIT_AT));
+        for _ in 0..24 {
+            log.push(page(size));
+        }
+        assert!(log.bytes <= BYTES_KEPT_MAX);
+        assert_eq!(log.kept.len(), 15);
+        assert_eq!(log.rewind(17), Err(RewindError::Gone(Gone { first_kept: 18 })));
+        assert_eq!(log.rewind(18), Ok(()));
+        assert_eq!(log.backlog().bytes, log.bytes);
+        assert_eq!(
+            sequences(&log.take(9)),
+            [18],
+            "one that is larger than a message should be goes alone"
+        );
+        assert_eq!(log.received(18), Ok(()));
+        assert_eq!(log.backlog().bytes, log.bytes);
+        log.push(page(BYTES_KEPT_MAX));
+        assert_eq!(log.kept.len(), 1, "the newest is kept, however large it is");
+    }
+
+    #[test]
+    fn a_message_is_bounded_by_its_bytes() {
+        let mut log = ReportLog::default();
+        for _ in 0..16 {
+            log.push(page(60 << 10));
+        }
+        assert_eq!(sequences(&log.take(256)), [1, 2, 3, 4]);
+        assert_eq!(sequences(&log.take(2)), [5, 6]);
+        assert_eq!(sequences(&log.take(256)), [7, 8, 9, 10]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::{OrderEntry, connection};
 use crate::gateway::auth::bearer;
 use crate::gateway::errors::{INTERNAL, Refusal, STOPPING};
 use crate::identity::Identity;
+use crate::sequencer::Applied;
 
 type Responses = Pin<Box<dyn Stream<Item = connection::Response> + Send>>;
 
@@ -77,9 +78,30 @@ impl OrderEntry {
         Ok((caller, Secret::new(key)))
     }
 
+    /// Has the engine place an ask of which the Island's agent is not to hear. In a task of its own: what leasing took note
+    /// of is sent or forgotten, even if the caller goes away meanwhile.
+    async fn apply_ask(&self, ask: PlaceAsk) -> Result<Applied, Refusal> {
+        let (leasing, sequencer) = (self.desk.leasing.clone(), self.gateway.sequencer.clone());
+        let applying = self.desk.tasks.spawn(async move {
+            leasing
+                .expect_ask(ask)
+                .await
+                .map_err(|_| STOPPING.because("the exchange is stopping and takes no new orders"))?;
+            match sequencer.apply(Command::PlaceAsk(ask)).await {
+                Ok(applied) => Ok(applied),
+                Err(error) => {
+                    leasing.forget_ask(ask).await;
+                    Err(Refusal::from(error))
+                }
+            }
+        });
+        let applied = applying.await;
+        applied.map_err(|_| INTERNAL.because("the ask was not answered"))?
+    }
+
     /// Places one ask; how it stands after its arrival.
     async fn place_one(&self, ask: PlaceAsk, placing: Placing) -> Result<wire::ExecutionReport, Refusal> {
-        let applied = self.gateway.sequencer.apply(Command::PlaceAsk(ask)).await?;
+        let applied = self.apply_ask(ask).await?;
         let mut orders = Orders::default();
         orders.place(placing);
         let mut told: Option<wire::ExecutionReport> = None;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::orders::{Answer, Orders, Reference, Then};
-use super::report_log::{COMMANDS_WAIT_AT, OUTPUT_WAITS_AT, ReportLog, RewindError, UNSENT_MAX};
+use super::report_log::{Backlog, COMMANDS_WAIT_AT, OUTPUT_WAITS_AT, ReportLog, RewindError};
 use crate::gateway::errors::{RESUMED_ELSEWHERE, Refusal, STOPPING, STREAM_STALLED, UNKNOWN_ORDER};
 
 /// Reports in one message: large enough that a burst costs few messages, small enough for the least of clients.
@@ -135,11 +135,12 @@ impl Session {
             at_us: at.as_micros(),
             report: Some(body),
         });
-        if state.log.backlog() > UNSENT_MAX
+        if state.log.is_overrun()
             && let Some(attached) = &state.attached
         {
+            let waiting = state.log.backlog().reports;
             attached.end(Some(STREAM_STALLED.because(format!(
-                "{UNSENT_MAX} reports wait to be read; they are kept, resume from the first that has not arrived"
+                "{waiting} reports wait to be read; they are kept, resume from the first that has not arrived"
             ))));
         }
         self.wake.notify_one();
@@ -172,6 +173,14 @@ impl Session {
         for reference in references {
             let refusal = UNKNOWN_ORDER.because("there is no such order in this session, or it has ended");
             self.refuse(state, at, reference, &refusal);
+        }
+    }
+
+    /// Answers a cancel that the engine never hears of, unless the order's end has answered it.
+    pub(super) fn cancel_refused(&self, order: OrderId, reference: Reference, refusal: &Refusal) {
+        let state = &mut self.lock();
+        if state.orders.withdraw_cancel(order, reference) {
+            self.refuse(state, super::now(), reference, refusal);
         }
     }
 
@@ -276,13 +285,13 @@ impl Session {
         self.has_room(COMMANDS_WAIT_AT).await;
     }
 
-    async fn has_room(&self, backlog_max: u64) {
+    async fn has_room(&self, bound: Backlog) {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before the look, so that room which is made in between is heard of.
             room.as_mut().enable();
-            if self.lock().log.backlog() < backlog_max {
+            if !self.lock().log.backlog().reaches(bound) {
                 return;
             }
             room.await;
@@ -355,6 +364,7 @@ pub(super) enum AttachError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::errors::AT_CAPACITY;
 
     fn session() -> Session {
         Session::new(SessionId::new(1), AccountId::new(1), OnDisconnect::Cancel)
@@ -371,7 +381,7 @@ mod tests {
     async fn a_reader_who_is_too_far_behind_is_disconnected_and_his_reports_are_kept() {
         let session = session();
         let attachment = session.attach(None).unwrap();
-        tell(&session, UNSENT_MAX);
+        tell(&session, crate::order_entry::report_log::UNSENT_MAX.reports);
         assert!(!attachment.end.is_cancelled());
         tell(&session, 1);
         assert_eq!(attachment.ended().await.unwrap().kind, STREAM_STALLED);
@@ -396,6 +406,73 @@ mod tests {
         assert!(!session.is_deserted_since(&first));
         assert!(session.detach(&second));
         assert!(session.is_deserted_since(&second));
+    }
+
+    /// Has an ask rest in a session; its order.
+    fn rest_an_ask(session: &Session) -> OrderId {
+        let ask = matcher::PlaceAsk {
+            island: domain::IslandId::new(1),
+            session: SessionId::new(2),
+            client_order_id: domain::ClientOrderId::new(3),
+            instrument: domain::InstrumentId::new(0),
+            price: domain::Price::MIN,
+            jobs: domain::Jobs::ONE,
+            time_in_force: domain::TimeInForce::Gtc,
+            post_only: matcher::PostOnly::No,
+            self_trade: domain::SelfTradeMode::Skip,
+        };
+        let accepted = matcher::AskAccepted {
+            order: OrderId::new(4),
+            island: ask.island,
+            account: session.account,
+            session: ask.session,
+            client_order_id: ask.client_order_id,
+            cell: matcher::CellKey {
+                instrument: ask.instrument,
+                region: domain::Region::new(0).unwrap(),
+                tier: domain::Tier::Phone,
+                band: domain::KarmaBand::B,
+            },
+            price: ask.price,
+            jobs: ask.jobs,
+            time_in_force: ask.time_in_force,
+        };
+        let state = &mut session.lock();
+        state.orders.place(crate::order_entry::orders::Placing {
+            reference: 1,
+            body: crate::order_entry::orders::Body::Ask(ask),
+            shown_id: "a".to_owned(),
+            model: "m".to_owned(),
+            terms: wire::OrderTerms::default(),
+        });
+        let cell = proto::types::v1::Cell::default();
+        state.orders.ask_accepted(&accepted, &ask, cell).unwrap();
+        accepted.order
+    }
+
+    #[test]
+    fn a_cancel_that_the_engine_never_hears_of_is_answered_once() {
+        let session = session();
+        let order = rest_an_ask(&session);
+        let attachment = session.attach(None).unwrap();
+        let busy = AT_CAPACITY.because("too many cancels wait");
+        for reference in [5, 6] {
+            session.lock().orders.asked(order, Then::Cancel { reference });
+        }
+        session.cancel_refused(order, 5, &busy);
+        session.cancel_refused(order, 5, &busy);
+        session.cancel_refused(OrderId::new(9), 6, &busy);
+        let Outgoing::Reports(reports) = session.outgoing(&attachment) else {
+            panic!("nothing was answered")
+        };
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].reference, 5);
+        let Some(Body::Refused(refused)) = &reports[0].report else {
+            panic!("{reports:?}")
+        };
+        assert_eq!((refused.code.as_str(), refused.may_retry), ("AT_CAPACITY", true));
+        let (reference, _) = session.lock().orders.only_stopping(order).unwrap();
+        assert_eq!(reference, 6, "the other cancel still waits for its own answer");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Credits, Sequence, ShardId};
+use domain::{Credits, Sequence, ShardId, Standing};
 use matcher::{Event, LeaseEnded};
 use proto::convert::billing::{ReturnReserved, Settlement};
 
@@ -100,6 +100,7 @@ impl Reader {
             price: ended.price,
             bill: ended.bill,
             billed_before_thousandths: ended.billed_before.exact_thousandths(),
+            standing: Standing::Established,
             compensation: ended.compensation,
         }
     }

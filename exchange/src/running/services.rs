@@ -13,6 +13,7 @@ use proto::exchange::v1::operator_service_server::OperatorServiceServer;
 use service::grpc::{reflection_v1, reflection_v1alpha};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
@@ -22,7 +23,7 @@ use crate::gateway::errors::BODY_TOO_LARGE;
 use crate::market_data::MarketData;
 use crate::order_entry::OrderEntry;
 
-/// What reflection lists.
+/// What reflection lists, and whose health is told.
 const SERVICES: [&str; 6] = [
     "atoll.agent.v1.AgentService",
     "atoll.exchange.v1.ExchangeService",
@@ -32,17 +33,38 @@ const SERVICES: [&str; 6] = [
     "atoll.market_data.v1.MarketDataService",
 ];
 
+/// What the port as a whole is called by who asks for its health.
+const WHOLE: &str = "";
+
+/// Tells clients whether the port and each of its services is well: all of them serve, or none takes new work.
+#[derive(Clone, Debug)]
+pub(super) struct Health(HealthReporter);
+
+impl Health {
+    /// From now on new work is refused.
+    pub(super) async fn stopping(&self) {
+        self.tell(ServingStatus::NotServing).await;
+    }
+
+    async fn tell(&self, status: ServingStatus) {
+        for name in SERVICES.into_iter().chain([WHOLE]) {
+            self.0.set_service_status(name, status).await;
+        }
+    }
+}
+
 /// Every route of the port, and whoever tells clients whether it is well.
 pub(super) async fn router(
     gateway: &Gateway,
     order_entry: &OrderEntry,
     market_data: &MarketData,
     agents: &AgentSessions,
-) -> Result<(Router, HealthReporter)> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+) -> Result<(Router, Health)> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health(reporter);
+    health.tell(ServingStatus::Serving).await;
     let exchange =
         ExchangeServiceServer::new(gateway.clone()).max_decoding_message_size(gateway.limits.body_bytes_max);
-    health.set_serving::<ExchangeServiceServer<Gateway>>().await;
     let reflected = "could not describe the services";
     let router = gateway.router();
     let router = add(router, exchange);

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use matcher::{Command, LoseSessions};
-use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
 use service::shutdown::Shutdown;
 use tokio::task::JoinHandle;
-use tonic_health::server::HealthReporter;
 
+use super::services::Health;
 use crate::agent_sessions::AgentSessions;
 use crate::gateway::{Gateway, Served};
 use crate::market_data::MarketData;
 use crate::order_entry::Sessions;
 use crate::outbox::Outbox;
+use crate::reconcile::ReconcileCounts;
 use crate::sequencer::{Sequencer, SequencerClosed, SequencerHandle};
 
 /// How long clients may take to hear how their jobs ended.
@@ -30,12 +30,13 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Stopping {
     pub(super) drain_timeout: Duration,
     pub(super) gateway: Gateway,
-    pub(super) health: HealthReporter,
+    pub(super) health: Health,
     pub(super) served: Served,
     pub(super) handle: SequencerHandle,
     pub(super) sequencer: Sequencer,
     pub(super) market_data: MarketData,
     pub(super) following: JoinHandle<Result<(), SequencerClosed>>,
+    pub(super) recalling: JoinHandle<()>,
     pub(super) order_entry: Sessions,
     pub(super) following_orders: JoinHandle<()>,
     pub(super) leasing: JoinHandle<()>,
@@ -44,7 +45,9 @@ pub(super) struct Stopping {
     pub(super) stop_agents: Shutdown,
     pub(super) outbox: Outbox,
     pub(super) idle_watch: JoinHandle<()>,
-    pub(super) stop_idle_watch: Shutdown,
+    pub(super) reconcile_watch: JoinHandle<()>,
+    pub(super) stop_watches: Shutdown,
+    pub(super) reconciliations: ReconcileCounts,
 }
 
 impl Stopping {
@@ -66,6 +69,7 @@ impl Stopping {
             None => self.in_order().await,
             Some(failure) => {
                 // The journal has all that counts; the next start goes on from it.
+                self.health.stopping().await;
                 self.at_once();
                 Err(failure)
             }
@@ -75,7 +79,7 @@ impl Stopping {
     fn at_once(&self) {
         self.gateway.admission().close();
         self.agents.close();
-        self.stop_idle_watch.trigger();
+        self.stop_watches.trigger();
         self.stop_agents.trigger();
         self.stop_leasing.trigger();
         self.market_data.end_streams();
@@ -85,7 +89,7 @@ impl Stopping {
 
     /// Nobody bids any more, so nobody's credits are held here while the exchange is down.
     async fn release_credits(&self) {
-        self.stop_idle_watch.trigger();
+        self.stop_watches.trigger();
         let released = self.gateway.buying_power.release_all_idle();
         match tokio::time::timeout(RELEASE_TIMEOUT, released).await {
             Ok(Ok(released)) => tracing::info!(%released, "buying power went back to its owners"),
@@ -99,9 +103,7 @@ impl Stopping {
         tracing::info!(jobs = admission.in_flight(), "stopping: no new jobs are taken");
         admission.close();
         self.agents.close();
-        self.health
-            .set_not_serving::<ExchangeServiceServer<Gateway>>()
-            .await;
+        self.health.stopping().await;
         self.served.stop_accepting.trigger();
         self.order_entry.begin_stop().await;
         if tokio::time::timeout(self.drain_timeout, admission.emptied())
@@ -147,12 +149,18 @@ impl Stopping {
         self.idle_watch
             .await
             .context("the watch for idle credits broke")?;
+        self.reconcile_watch
+            .await
+            .context("the comparison of the books broke")?;
         self.sequencer
             .stop()
             .await
             .context("the journal could not be closed")?;
         // It followed the sequencer to its end.
         self.following.await.context("market data broke")?.ok();
+        self.recalling
+            .await
+            .context("the look at the trades of before broke")?;
         self.following_orders.await.context("order entry broke")?;
         self.outbox
             .finish(SETTLE_TIMEOUT)

@@ -1,5 +1,6 @@
 //! From a journal to the engine that it makes: the newest valid snapshot, then every record after it.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -8,6 +9,9 @@ use matcher::{Engine, Event, Stamped};
 
 use super::Recovery;
 use crate::journal::{Archive, JournalError, Position, Records, Snapshot};
+
+/// Commands whose memory is asked for together: what stays in the cache until it is used.
+const COMMANDS_ANTICIPATED: usize = 32;
 
 /// A sequencer that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,58 @@ pub(super) fn apply(engine: &mut Engine, stamped: &Stamped, events: &mut Vec<Eve
     })
 }
 
+/// Why a journal's commands could not be applied again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+impl From<ApplyError> for StartError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Journal(error) => Self::Journal(error),
+            ApplyError::Poisoned(error) => Self::Poisoned(error),
+        }
+    }
+}
+
+/// Applies the commands of `records` for as long as `is_wanted` says, while the next are being read, and shows each to
+/// `applied` with what it did, until that breaks.
+///
+/// # Errors
+/// When a record that is wanted cannot be read, or the engine panics over it.
+pub(super) fn apply_while(
+    engine: &mut Engine,
+    records: Records,
+    is_wanted: impl Fn(&Stamped) -> bool,
+    mut applied: impl FnMut(&Stamped, &[Event]) -> ControlFlow<()>,
+) -> Result<(), ApplyError> {
+    let mut events: Vec<Event> = Vec::new();
+    let mut records = records.read_ahead()?;
+    loop {
+        let chunk = records.next_chunk()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        for window in chunk.chunks(COMMANDS_ANTICIPATED) {
+            engine.anticipate(window);
+            for stamped in window {
+                if !is_wanted(stamped) {
+                    return Ok(());
+                }
+                events.clear();
+                apply(engine, stamped, &mut events)?;
+                if applied(stamped, &events).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
 /// Rebuilds the engine at `position`, the end of its journal.
 pub(super) fn recover(archive: &dyn Archive, position: Position) -> Result<(Engine, Recovery), StartError> {
     let started = Instant::now();
@@ -72,12 +128,15 @@ pub(super) fn recover(archive: &dyn Archive, position: Position) -> Result<(Engi
         records,
     } = begin(archive, position.sequence)?;
     let mut replayed = 0;
-    let mut events: Vec<Event> = Vec::new();
-    for stamped in records.read_ahead()? {
-        events.clear();
-        apply(&mut engine, &stamped?, &mut events)?;
-        replayed += 1;
-    }
+    apply_while(
+        &mut engine,
+        records,
+        |_| true,
+        |_, _| {
+            replayed += 1;
+            ControlFlow::Continue(())
+        },
+    )?;
     let recovery = Recovery {
         sequence: engine.sequence(),
         from_snapshot,

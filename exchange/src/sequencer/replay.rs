@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{Sequence, Timestamp};
-use matcher::Engine;
+use matcher::{Engine, Stamped};
 
 use super::Applied;
-use super::recovery::{Beginning, Poisoned, apply, begin, begin_by};
+use super::recovery::{ApplyError, Beginning, Poisoned, apply_while, begin, begin_by};
 use crate::journal::{Archive, FileArchive, JournalError};
 
 /// A past that cannot be read.
@@ -34,6 +34,15 @@ pub enum ReplayError {
         /// What was asked for.
         to: Sequence,
     },
+}
+
+impl From<ApplyError> for ReplayError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Journal(error) => Self::Journal(error),
+            ApplyError::Poisoned(error) => Self::Poisoned(error),
+        }
+    }
 }
 
 /// Replays a journal, also while the sequencer writes it.
@@ -96,25 +105,27 @@ impl Replay {
         let Beginning {
             mut engine, records, ..
         } = begin(self.archive.as_ref(), after)?;
-        let mut events = Vec::new();
-        for record in records {
-            let stamped = record?.stamped;
-            events.clear();
-            apply(&mut engine, &stamped, &mut events)?;
-            if stamped.sequence > after {
-                let applied = Applied {
+        let mut is_enough = false;
+        apply_while(
+            &mut engine,
+            records,
+            |stamped| stamped.sequence <= to,
+            |stamped, events| {
+                if stamped.sequence <= after {
+                    return ControlFlow::Continue(());
+                }
+                let taken = take(Applied {
                     sequence: stamped.sequence,
                     at: stamped.at,
-                    command: Arc::new(stamped.command),
-                    events: events.as_slice().into(),
-                };
-                if take(applied).is_break() {
-                    return Ok(());
-                }
-            }
-            if engine.sequence() >= to {
-                return Ok(());
-            }
+                    command: Arc::new(stamped.command.clone()),
+                    events: events.into(),
+                });
+                is_enough = taken.is_break() || stamped.sequence == to;
+                if is_enough { ControlFlow::Break(()) } else { taken }
+            },
+        )?;
+        if is_enough {
+            return Ok(());
         }
         Err(ReplayError::Ends {
             last: engine.sequence(),
@@ -160,17 +171,17 @@ pub fn engine_at(archive: &dyn Archive, moment: Moment) -> Result<Engine, Replay
     let Beginning {
         mut engine, records, ..
     } = begin_by(archive, last, time)?;
-    let mut events = Vec::new();
-    for stamped in records.read_ahead()? {
-        if engine.sequence() >= last {
-            break;
-        }
-        let stamped = stamped?;
-        if stamped.at > time {
-            break;
-        }
-        events.clear();
-        apply(&mut engine, &stamped, &mut events)?;
+    if engine.sequence() < last {
+        // Nothing beyond the moment is asked for: what is wrong there is of no matter here.
+        let until = |stamped: &Stamped| {
+            if stamped.sequence < last {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        let is_wanted = |stamped: &Stamped| stamped.at <= time;
+        apply_while(&mut engine, records, is_wanted, |stamped, _| until(stamped))?;
     }
     match moment {
         Moment::Sequence(to) if engine.sequence() < to => Err(ReplayError::Ends {

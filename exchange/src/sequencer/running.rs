@@ -13,7 +13,7 @@ use super::shell::Shell;
 use super::upkeep::Upkeeper;
 use super::writer::Writer;
 use super::{Applied, COMMANDS_QUEUED_MAX, Recovery, SequencerConfig, SequencerHandle, Upkeep};
-use crate::journal::{AppendError, Disk, FileJournal, FileJournalOptions, Journal};
+use crate::journal::{AppendError, FileJournal, FileJournalOptions, Journal};
 
 /// Why a sequencer ended by itself. Nothing that was not durable has been acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -99,9 +99,10 @@ impl Sequencer {
     ) -> Result<Started, StartError> {
         let options = FileJournalOptions {
             limits: config.limits,
+            segment_bytes: config.segment_bytes,
             ..FileJournalOptions::default()
         };
-        let journal = FileJournal::open(Arc::new(Disk), &config.folder, options)?;
+        let journal = FileJournal::open(Arc::clone(&config.storage), &config.folder, options)?;
         let limits = journal.archive().limits();
         if limits != config.limits {
             tracing::warn!(

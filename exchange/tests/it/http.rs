@@ -10,7 +10,7 @@ pub(crate) fn hello() -> Value {
     json!({"model": "tiny-chat", "messages": [{"role": "user", "content": "hello"}]})
 }
 
-fn hello_with(extra: Value) -> Value {
+pub(crate) fn hello_with(extra: Value) -> Value {
     let mut body = hello();
     let Value::Object(extra) = extra else {
         panic!("an object")

@@ -4,6 +4,7 @@ mod asks;
 mod batches;
 mod client;
 mod disconnects;
+mod full_disk;
 mod hostile;
 mod resuming;
 mod stopping;

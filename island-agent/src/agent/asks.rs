@@ -366,6 +366,7 @@ fn advice(code: &str) -> &'static str {
         "UNKNOWN_REGION" | "NO_REGION" => "the exchange does not know this region; correct `region`",
         "INVALID_QUANTITY" => "correct `pricing.jobs_per_ask`",
         "TOO_MANY_ORDERS" => "this account has too many orders; cancel some",
+        "ORDER_TO_TRADE" => "its quotes move too often for what they sell; wait a minute",
         "HALTED" => "the market is halted; wait",
         "DUPLICATE_CLIENT_ORDER_ID" => "another machine may be using this Island's data folder",
         _ => "wait; if it stays, report the code",

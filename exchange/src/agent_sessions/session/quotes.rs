@@ -45,6 +45,11 @@ impl Session<'_> {
             Ok(named) => named,
             Err(refusal) => return Ok(self.wire.ask(refused_ask(ask, refusal))?),
         };
+        if !self.shared.parts.sequencer.has_space() {
+            // What is left of the journal is for jobs that run and orders that end.
+            self.asks.withdraw(client_order_id);
+            return Ok(self.wire.ask(refused_ask(ask, AskRefusal::StorageFull))?);
+        }
         let command = Command::PlaceAsk(PlaceAsk {
             island: self.greeting.enrolment.island,
             session: self.session,

@@ -117,6 +117,8 @@ kinds! {
     HALTED: Unavailable, 503, Yes;
     /// The account has as many orders as one may have.
     TOO_MANY_ORDERS: ResourceExhausted, 429, Yes;
+    /// The account enters, cancels and amends more for each trade than one may.
+    ORDER_TO_TRADE: ResourceExhausted, 429, Yes;
     /// The model has as many kinds of bids resting as it may have.
     TOO_MANY_CLASSES: ResourceExhausted, 422, No;
     /// No region is eligible.

@@ -9,6 +9,7 @@ use super::to_wire;
 use crate::billing_client::BillingError;
 use crate::gateway::Gateway;
 use crate::gateway::errors::{BILLING_UNAVAILABLE, Refusal};
+use crate::identity::Identity;
 use crate::names::Names;
 
 /// Jobs of a list that names no number.
@@ -17,14 +18,16 @@ const JOBS_LISTED_DEFAULT: u32 = 50;
 const JOBS_LISTED_MAX: u32 = 1_000;
 
 impl Gateway {
-    pub(super) async fn orders_of(&self, account: AccountId) -> Result<wire::ListOrdersResponse, Refusal> {
+    /// The caller's resting orders, of the sides that his key is for.
+    pub(super) async fn orders_of(&self, caller: Identity) -> Result<wire::ListOrdersResponse, Refusal> {
         let orders = self
             .sequencer
-            .read(move |engine| engine.orders_of(account))
+            .read(move |engine| engine.orders_of(caller.account))
             .await?;
         Ok(wire::ListOrdersResponse {
             orders: orders
                 .iter()
+                .filter(|order| caller.scope.may_handle(order.detail.side()))
                 .map(|order| order_to_wire(order, &self.names))
                 .collect(),
         })

@@ -10,7 +10,7 @@ use proto::exchange::v1::submit_job_response::Event;
 use proto::types::v1 as types;
 
 use crate::gateway::Gateway;
-use crate::gateway::errors::{of_end, of_failure};
+use crate::gateway::errors::of_failure;
 use crate::gateway::order::Placed;
 use crate::gateway::reports::Report;
 use crate::leasing::{Completed, JobBill, JobState, JobView, Matched, SegmentBill, fee_on_top};
@@ -75,15 +75,12 @@ pub(crate) fn report(gateway: &Gateway, report: Report) -> wire::SubmitJobRespon
             emitted_tokens: emitted.get(),
         }),
         Report::Completed(completed) => Event::Completed(completed_to_wire(&completed, &gateway.names)),
-        Report::Ended { jobs, reason } => {
-            let (kind, meaning) = of_end(reason);
-            Event::Ended(wire::Ended {
-                jobs: jobs.get(),
-                code: kind.code.to_owned(),
-                message: meaning.to_owned(),
-                job_id: String::new(),
-            })
-        }
+        Report::Ended { jobs, why } => Event::Ended(wire::Ended {
+            jobs: jobs.get(),
+            code: why.kind.code.to_owned(),
+            message: why.message,
+            job_id: String::new(),
+        }),
     };
     wire::SubmitJobResponse { event: Some(event) }
 }

@@ -13,7 +13,7 @@ use proto::convert::{NAME_LENGTH_MAX, text_from_wire};
 use super::sse::Sse;
 use super::{HttpError, body, unix_seconds};
 use crate::gateway::Gateway;
-use crate::gateway::errors::{CANCELLED, FAILED, INCOMPLETE, INTERNAL, REPEATED_ORDER, Refusal, of_end};
+use crate::gateway::errors::{CANCELLED, FAILED, INCOMPLETE, INTERNAL, REPEATED_ORDER, Refusal};
 use crate::gateway::openai::{Atoll, AtollMatched, ChatRequest, Chunks, Stream, Usage, finish_reason};
 use crate::gateway::order::{Placed, Submitted};
 use crate::gateway::reports::Report;
@@ -102,7 +102,7 @@ impl Conversation {
             match self.next().await? {
                 Report::Output(output) => text.push_str(&output.text),
                 Report::Completed(completed) => break completed,
-                Report::Ended { reason, .. } => return Err(ended(reason).into()),
+                Report::Ended { why, .. } => return Err(why.into()),
                 Report::Matched(_) | Report::FailedOver { .. } => {}
             }
         };
@@ -125,7 +125,7 @@ impl Conversation {
                         let atoll = self.atoll(&completed);
                         return Err(unfinished(&completed, atoll, None));
                     }
-                    Report::Ended { reason, .. } => return Err(ended(reason).into()),
+                    Report::Ended { why, .. } => return Err(why.into()),
                     Report::Output(_) | Report::FailedOver { .. } => {}
                 }
             }
@@ -155,12 +155,6 @@ impl Conversation {
     pub(super) fn atoll(&self, completed: &Completed) -> Atoll {
         Atoll::new(completed, self.limit, &self.client_order_id, &self.gateway.names)
     }
-}
-
-/// The refusal that a job's end without an Island is.
-pub(super) fn ended(reason: matcher::EndReason) -> Refusal {
-    let (kind, meaning) = of_end(reason);
-    kind.because(meaning)
 }
 
 /// The error that an answer without a clean end is.

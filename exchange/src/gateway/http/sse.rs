@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::HttpError;
-use super::chat::{Conversation, ended, unfinished};
+use super::chat::{Conversation, unfinished};
 use crate::gateway::openai::{AtollMatched, Usage, error_body, finish_reason};
 use crate::gateway::reports::Report;
 
@@ -108,7 +108,7 @@ impl Sse {
                 self.ready.push_back(Bytes::from_static(DONE));
                 self.over = true;
             }
-            Report::Ended { reason, .. } => self.fail(&ended(reason).into()),
+            Report::Ended { why, .. } => self.fail(&why.into()),
         }
     }
 

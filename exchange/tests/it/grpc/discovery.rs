@@ -12,18 +12,36 @@ use tonic_prost::ProstCodec;
 use crate::support::whole::Whole;
 
 #[tokio::test]
-async fn health_is_told_for_the_whole_and_for_the_service() {
+async fn health_is_told_for_the_whole_and_for_each_service_until_a_stop_begins() {
     let exchange = Whole::start().await;
     let mut health = HealthClient::new(exchange.channel().await);
-    for service in ["", "atoll.exchange.v1.ExchangeService"] {
+    let mut watches = Vec::new();
+    for service in [
+        "",
+        "atoll.agent.v1.AgentService",
+        "atoll.exchange.v1.ExchangeService",
+        "atoll.exchange.v1.ExplainService",
+        "atoll.exchange.v1.OperatorService",
+        "atoll.exchange.v1.OrderEntryService",
+        "atoll.market_data.v1.MarketDataService",
+    ] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };
-        let answer = health.check(request).await.unwrap().into_inner();
+        let answer = health.check(request.clone()).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        let first = watch.message().await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{service}");
+        watches.push((service, watch));
+    }
+    let stopping = exchange.begin_stop();
+    for (service, mut watch) in watches {
+        let next = watch.message().await.unwrap().unwrap();
+        assert_eq!(next.status(), ServingStatus::NotServing, "{service}");
     }
     drop(health);
-    exchange.stop().await;
+    stopping.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -164,6 +164,24 @@ async fn an_operator_halts_resumes_and_bounds_and_nobody_else_does() {
     operator.halt_model(with_key(OPERATOR_TOKEN, halt)).await.unwrap();
 
     let mut client = exchange.grpc().await;
+    let brief = with(|request| {
+        let terms = request.terms.get_or_insert_default();
+        terms.time_in_force = Some(types::TimeInForce {
+            kind: types::TimeInForceKind::Gtd.into(),
+            expires_in_ms: 20,
+        });
+    });
+    let mut stream = client.submit_job(brief).await.unwrap().into_inner();
+    stream.message().await.unwrap();
+    let Some(Event::Ended(ended)) = stream.message().await.unwrap().unwrap().event else {
+        panic!("it did not end")
+    };
+    assert_eq!(ended.code, "EXPIRED");
+    assert!(
+        ended.message.contains("trading in this model is halted"),
+        "{ended:?}"
+    );
+
     let mut stream = client.submit_job(hello()).await.unwrap().into_inner();
     let accepted = stream.message().await.unwrap().unwrap().event;
     assert!(

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::submit_job_response::Event;
+use proto::market_data::v1 as market_data;
+use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
 use proto::types::v1 as types;
 
 use super::jobs::{all, with};
@@ -237,4 +239,33 @@ async fn an_exchange_without_billing_waits_for_it_and_can_be_told_to_stop() {
     shutdown.trigger();
     let refused = starting.await.unwrap().unwrap_err();
     assert!(format!("{refused:#}").contains("told to stop"), "{refused:#}");
+}
+
+#[tokio::test]
+async fn the_trades_of_before_a_restart_are_listed_after_it() {
+    let exchange = Whole::start().await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut client = exchange.grpc().await;
+    for text in ["one", "two"] {
+        tokio::join!(all(&mut client, with(|_| {})), island.answer(text));
+    }
+    let before = trades(&exchange).await;
+    assert_eq!(before.len(), 2);
+    drop((client, island));
+    let exchange = exchange.restart().await;
+    let mut after = trades(&exchange).await;
+    while after.is_empty() {
+        // They are looked for while the exchange serves already.
+        tokio::task::yield_now().await;
+        after = trades(&exchange).await;
+    }
+    assert_eq!(after, before);
+    exchange.stop().await;
+}
+
+/// The latest trades over all models.
+async fn trades(exchange: &Whole) -> Vec<market_data::Trade> {
+    let mut client = MarketDataServiceClient::new(exchange.channel().await);
+    let request = market_data::ListTradesRequest::default();
+    client.list_trades(request).await.unwrap().into_inner().trades
 }

@@ -337,23 +337,35 @@ impl Books {
         }
     }
 
-    fn audit(&self) -> wire::AuditResponse {
-        let balance = |(account, amount): (&AccountId, &i64)| wire::ReservedBalance {
-            account_id: account.to_string(),
-            shard: u32::from(SHARD.get()),
-            amount_nano: *amount,
+    fn list_balances(
+        &self,
+        request: &wire::ListReservedBalancesRequest,
+    ) -> wire::ListReservedBalancesResponse {
+        if request.shard != u32::from(SHARD.get()) {
+            return wire::ListReservedBalancesResponse::default();
+        }
+        let start: usize = request.page_token.parse().unwrap_or(0);
+        let size = if self.page_size == 0 {
+            1_000
+        } else {
+            self.page_size
         };
-        let mut reserved: Vec<_> = self.reserved.iter().map(balance).collect();
-        // Another shard's balances are none of ours.
-        reserved.push(wire::ReservedBalance {
-            account_id: AccountId::new(1).to_string(),
-            shard: 77,
-            amount_nano: 123,
-        });
-        wire::AuditResponse {
-            clean: true,
-            reserved,
-            ..wire::AuditResponse::default()
+        let balances = self
+            .reserved
+            .iter()
+            .map(|(account, amount)| wire::ReservedBalance {
+                account_id: account.to_string(),
+                shard: u32::from(SHARD.get()),
+                amount_nano: *amount,
+            });
+        let end = start + size;
+        wire::ListReservedBalancesResponse {
+            balances: balances.skip(start).take(size).collect(),
+            next_page_token: if end < self.reserved.len() {
+                end.to_string()
+            } else {
+                String::new()
+            },
         }
     }
 }
@@ -525,7 +537,65 @@ impl BillingService for Billing {
         Err(Status::unimplemented("not used"))
     }
 
+    async fn get_statement(
+        &self,
+        _: Request<wire::GetStatementRequest>,
+    ) -> Result<Response<wire::GetStatementResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn request_payout(
+        &self,
+        _: Request<wire::RequestPayoutRequest>,
+    ) -> Result<Response<wire::RequestPayoutResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn set_payout_destination(
+        &self,
+        _: Request<wire::SetPayoutDestinationRequest>,
+    ) -> Result<Response<wire::SetPayoutDestinationResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn list_payouts(
+        &self,
+        _: Request<wire::ListPayoutsRequest>,
+    ) -> Result<Response<wire::ListPayoutsResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn approve_payout(
+        &self,
+        _: Request<wire::ApprovePayoutRequest>,
+    ) -> Result<Response<wire::ApprovePayoutResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn reject_payout(
+        &self,
+        _: Request<wire::RejectPayoutRequest>,
+    ) -> Result<Response<wire::RejectPayoutResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn list_reserved_balances(
+        &self,
+        request: Request<wire::ListReservedBalancesRequest>,
+    ) -> Result<Response<wire::ListReservedBalancesResponse>, Status> {
+        let request = request.into_inner();
+        self.answer(
+            "list_reserved_balances",
+            |books| Ok(books.list_balances(&request)),
+        )
+        .await
+    }
+
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
-        self.answer("audit", |books| Ok(books.audit())).await
+        // An exchange has no business with it.
+        self.answer("audit", |_| {
+            Err(Status::unimplemented("the exchange asks for no audit"))
+        })
+        .await
     }
 }

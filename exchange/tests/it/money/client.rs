@@ -144,8 +144,8 @@ async fn a_refusal_is_not_repeated_and_a_breakdown_is() {
         Code::FailedPrecondition,
         Code::Unimplemented,
     ] {
-        billing.fault("audit", Fault::Before(code));
-        let refused = client.audit().await.unwrap_err();
+        billing.fault("get_settlement_cursor", Fault::Before(code));
+        let refused = client.cursor(SHARD).await.unwrap_err();
         assert!(
             matches!(&refused, BillingError::Refused { code: told, .. } if *told == format!("{code:?}")),
             "{refused}"
@@ -157,8 +157,8 @@ async fn a_refusal_is_not_repeated_and_a_breakdown_is() {
         Code::ResourceExhausted,
         Code::Aborted,
     ] {
-        billing.fault("audit", Fault::Before(code));
-        client.audit().await.unwrap();
+        billing.fault("get_settlement_cursor", Fault::Before(code));
+        client.cursor(SHARD).await.unwrap();
     }
 }
 
@@ -167,7 +167,7 @@ async fn another_token_is_refused_and_no_token_is_ever_shown() {
     let billing = Billing::default();
     let server = billing.serve().await;
     let client = client_with(server.address, "wrong-token", Duration::from_secs(5));
-    let refused = client.audit().await.unwrap_err();
+    let refused = client.cursor(SHARD).await.unwrap_err();
     assert!(
         matches!(&refused, BillingError::Refused { code, .. } if code == "Unauthenticated"),
         "{refused}"

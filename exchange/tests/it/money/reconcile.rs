@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use domain::{Credits, TransferId};
 use exchange::billing_client::{BillingClient, Reserve};
 use exchange::buying_power::TOP_UP_CHUNK;
-use exchange::reconcile::{Mismatch, Reconciled, reconcile};
+use exchange::outbox::Outbox;
+use exchange::reconcile::{Mismatch, ReconcileCounts, ReconcileParts, ReconcileWatch, Reconciled, reconcile};
 use matcher::{Command, Fund};
 use tonic::Code;
 
@@ -82,7 +83,7 @@ async fn a_fund_that_a_crash_swallowed_is_issued_again_and_only_that() {
     market.stop().await;
 
     let mut market = Market::start(folder.path()).await;
-    billing.fault("audit", Fault::Before(Code::Unavailable));
+    billing.fault("list_reserved_balances", Fault::Before(Code::Unavailable));
     billing.fault("list_reservations", Fault::Lost);
     let reconciled = compare(&mut market, &client).await;
     assert_eq!(
@@ -174,10 +175,110 @@ async fn a_refusal_by_billing_is_an_error_and_not_endless() {
     let client = client_of(server.address);
     let mut market = Market::start(folder.path()).await;
     let outbox = market.outbox(&client);
-    billing.fault("audit", Fault::Before(Code::PermissionDenied));
+    billing.fault("list_reserved_balances", Fault::Before(Code::PermissionDenied));
     assert!(
         reconcile(SHARD, &market.sequencer, &client, &outbox.handle())
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn many_accounts_are_compared_page_by_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let billing = Billing::default();
+    let server = billing.serve().await;
+    let client = client_of(server.address);
+    billing.give(CONSUMER, CHUNK);
+    billing.give(OTHER, CHUNK);
+    billing.books().page_size = 1;
+    let mut market = Market::start(folder.path()).await;
+    let power = market.buying_power(&client);
+    for account in [CONSUMER, OTHER] {
+        power.ensure(account, TOP_UP_CHUNK).await.unwrap();
+    }
+    assert_eq!(compare(&mut market, &client).await, Reconciled::default());
+    assert_eq!(billing.calls("list_reserved_balances"), 2);
+    assert_eq!(billing.calls("audit"), 0);
+}
+
+/// A watch over a market that trades, and what it counts.
+fn watch(market: &mut Market, client: &BillingClient, outbox: &Outbox) -> (ReconcileWatch, ReconcileCounts) {
+    let counts = ReconcileCounts::default();
+    let parts = ReconcileParts {
+        shard: SHARD,
+        sequencer: market.sequencer.clone(),
+        billing: client.clone(),
+        outbox: outbox.handle(),
+        buying_power: market.buying_power(client),
+    };
+    (ReconcileWatch::new(parts, counts.clone()), counts)
+}
+
+#[tokio::test]
+async fn a_fund_that_goes_missing_while_the_exchange_trades_is_issued_after_three_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let billing = Billing::default();
+    let server = billing.serve().await;
+    let client = client_of(server.address);
+    billing.give(CONSUMER, 100 * CHUNK);
+    let mut market = Market::start(folder.path()).await;
+    let outbox = market.outbox(&client);
+    market
+        .buying_power(&client)
+        .ensure(CONSUMER, TOP_UP_CHUNK)
+        .await
+        .unwrap();
+    let (mut watch, counts) = watch(&mut market, &client, &outbox);
+    assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+    orphan(&client, 12_345, 77).await;
+    for _ in 0..2 {
+        assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+    }
+    // The account trades: what is on its way is no difference, and the looks begin anew.
+    market.work(CONSUMER, 1).await;
+    for _ in 0..2 {
+        assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+    }
+    let funded = BTreeMap::from([(CONSUMER, Credits::from_nano(77))]);
+    assert_eq!(watch.look().await.unwrap().funded, funded);
+    assert_eq!(
+        market.power(CONSUMER).await.as_nano(),
+        billing.reserved_of(CONSUMER)
+    );
+    assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+    assert_eq!((counts.looks(), counts.funded(), counts.mismatched()), (7, 1, 0));
+}
+
+#[tokio::test]
+async fn an_account_whose_books_come_apart_while_it_trades_buys_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let billing = Billing::default();
+    let server = billing.serve().await;
+    let client = client_of(server.address);
+    billing.give(CONSUMER, 100 * CHUNK);
+    let mut market = Market::start(folder.path()).await;
+    let outbox = market.outbox(&client);
+    let power = market.buying_power(&client);
+    power.ensure(CONSUMER, TOP_UP_CHUNK).await.unwrap();
+    let counts = ReconcileCounts::default();
+    let parts = ReconcileParts {
+        shard: SHARD,
+        sequencer: market.sequencer.clone(),
+        billing: client.clone(),
+        outbox: outbox.handle(),
+        buying_power: power.clone(),
+    };
+    let mut watch = ReconcileWatch::new(parts, counts.clone());
+    *billing.books().reserved.get_mut(&CONSUMER).unwrap() -= 5;
+    for _ in 0..2 {
+        assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+        power.check(CONSUMER).unwrap();
+    }
+    let mismatches = watch.look().await.unwrap().mismatches;
+    assert_eq!(mismatches.keys().copied().collect::<Vec<_>>(), [CONSUMER]);
+    assert!(power.check(CONSUMER).is_err());
+    // It was told once.
+    assert_eq!(watch.look().await.unwrap(), Reconciled::default());
+    assert_eq!((counts.looks(), counts.mismatched()), (4, 1));
 }

@@ -187,10 +187,11 @@ async fn the_dead_man_s_switch_cancels_both_sides_unless_it_is_set_again() {
 #[tokio::test]
 async fn one_ask_needs_no_session() {
     let exchange = Whole::start().await;
-    let island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
     let mut client = OrderEntryServiceClient::new(exchange.channel().await);
+    let id = island.id;
     let request = |key: &str, price| {
-        let Command::PlaceAsk(ask) = ask("one", island.id, price, 2) else {
+        let Command::PlaceAsk(ask) = ask("one", id, price, 2) else {
             panic!("an ask is an ask")
         };
         let mut request = Request::new(ask);
@@ -217,6 +218,9 @@ async fn one_ask_needs_no_session() {
         .await
         .unwrap_err();
     assert_eq!(complaint(&refused), "AlreadyExists DUPLICATE_CLIENT_ORDER_ID");
+    // The Island's agent hears of its own asks only.
+    let own = island.post("its own", Quote::default()).await;
+    assert_eq!(own.client_order_id, "its own");
     let refused = client.place_ask(request(&exchange.key, ASKED)).await.unwrap_err();
     assert_eq!(complaint(&refused), "NotFound UNKNOWN_ISLAND@island_id");
     let refused = client

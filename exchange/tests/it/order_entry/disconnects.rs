@@ -94,6 +94,21 @@ async fn orders_stay_for_a_session_that_says_so_until_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_the_jobs_of_a_session_whose_client_has_gone() {
+    // Were they waited for, this would take longer than any test may.
+    let exchange = Whole::start_with(|config| config.limits.drain_timeout = Duration::from_hours(1)).await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut session = Session::open(&exchange, &exchange.key).await;
+    session.send(vec![bid("a", ASKED, 1)]).await;
+    session.lines(3).await;
+    let work = island.job().await;
+    drop(session);
+    let stopped = async { tokio::join!(exchange.stop(), island.revoked(&work)) };
+    let in_time = tokio::time::timeout(Duration::from_mins(5), stopped).await;
+    assert!(in_time.is_ok(), "the stop waited for a job that nobody reads");
+}
+
+#[tokio::test]
 async fn a_message_that_arrived_is_carried_out_whole_though_its_sender_has_gone() {
     let exchange = Whole::start().await;
     let _island = Island::quoting(&exchange, 1, Quote::default()).await;
@@ -115,6 +130,25 @@ async fn a_message_that_arrived_is_carried_out_whole_though_its_sender_has_gone(
         .send(vec![super::client::cancel_all(wire::CancelScope::Session, "")])
         .await;
     assert_eq!(session.lines(65).await[64], "1: CANCELLED_ALL 64");
+    exchange.nothing_leaked().await;
+    exchange.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_ends_the_connection_and_what_rests() {
+    let brief = Duration::from_millis(20);
+    let exchange = Whole::start_with(|config| config.limits.key_kept = brief).await;
+    let _island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut session = Session::open(&exchange, &exchange.key).await;
+    session.send(vec![bid("a", LOW, 1)]).await;
+    session.lines(1).await;
+    exchange.bank.revoke(&exchange.key);
+    assert_eq!(session.goodbye().await.code, "REVOKED_API_KEY");
+    let refused = Session::resume(&exchange, &exchange.key, session.token()).await;
+    assert_eq!(
+        complaint(&refused.err().unwrap()),
+        "Unauthenticated REVOKED_API_KEY"
+    );
     exchange.nothing_leaked().await;
     exchange.stop().await;
 }

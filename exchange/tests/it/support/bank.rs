@@ -1,6 +1,6 @@
 //! A billing service for a whole exchange: the double that the money tests use, with keys, on shard 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,7 @@ type Holder = (AccountId, wire::KeyScope);
 pub(crate) struct Bank {
     pub(crate) billing: Billing,
     keys: Arc<Mutex<BTreeMap<[u8; 32], Holder>>>,
+    revoked: Arc<Mutex<BTreeSet<[u8; 32]>>>,
 }
 
 impl Bank {
@@ -30,6 +31,12 @@ impl Bank {
         let digest = Sha256::digest(secret.as_bytes()).into();
         self.keys.lock().unwrap().insert(digest, (account, scope));
         secret
+    }
+
+    /// Makes a key worthless.
+    pub(crate) fn revoke(&self, secret: &str) {
+        let digest = Sha256::digest(secret.as_bytes()).into();
+        self.revoked.lock().unwrap().insert(digest);
     }
 
     pub(crate) async fn serve(&self) -> (SocketAddr, tokio::task::AbortHandle) {
@@ -65,6 +72,10 @@ macro_rules! delegate {
                 request: Request<wire::AuthenticateApiKeyRequest>,
             ) -> Result<Response<wire::AuthenticateApiKeyResponse>, Status> {
                 let digest: [u8; 32] = request.into_inner().secret_sha256.try_into().unwrap();
+                if self.revoked.lock().unwrap().contains(&digest) {
+                    let code = Code::PermissionDenied;
+                    return Err(service::errors::status(code, "REVOKED_API_KEY", "atoll.billing", "it was revoked"));
+                }
                 let found = self.keys.lock().unwrap().get(&digest).copied();
                 let (account, scope) = found.ok_or_else(|| {
                     service::errors::status(Code::NotFound, "UNKNOWN_KEY", "atoll.billing", "no such key")
@@ -73,20 +84,6 @@ macro_rules! delegate {
                     account_id: account.to_string(),
                     key_id: "key_1".to_owned(),
                     scope: scope.into(),
-                }))
-            }
-
-            async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditResponse>, Status> {
-                let books = self.billing.books();
-                let reserved = books.reserved.iter().map(|(account, amount)| wire::ReservedBalance {
-                    account_id: account.to_string(),
-                    shard: 0,
-                    amount_nano: *amount,
-                });
-                Ok(Response::new(wire::AuditResponse {
-                    clean: true,
-                    reserved: reserved.collect(),
-                    ..wire::AuditResponse::default()
                 }))
             }
         }
@@ -106,4 +103,12 @@ delegate! {
     get_settlement_cursor: GetSettlementCursorRequest => GetSettlementCursorResponse;
     get_balance: GetBalanceRequest => GetBalanceResponse;
     list_transfers: ListTransfersRequest => ListTransfersResponse;
+    list_reserved_balances: ListReservedBalancesRequest => ListReservedBalancesResponse;
+    get_statement: GetStatementRequest => GetStatementResponse;
+    request_payout: RequestPayoutRequest => RequestPayoutResponse;
+    set_payout_destination: SetPayoutDestinationRequest => SetPayoutDestinationResponse;
+    list_payouts: ListPayoutsRequest => ListPayoutsResponse;
+    approve_payout: ApprovePayoutRequest => ApprovePayoutResponse;
+    reject_payout: RejectPayoutRequest => RejectPayoutResponse;
+    audit: AuditRequest => AuditResponse;
 }

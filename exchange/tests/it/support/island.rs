@@ -6,8 +6,8 @@ use proto::agent::v1::agent_service_client::AgentServiceClient;
 use proto::agent::v1::session_request::Message as Say;
 use proto::agent::v1::session_response::Message as Hear;
 use proto::agent::v1::{
-    Acknowledge, AskStatus, Assign, EnrolRequest, FinishReason, Finished, Heartbeat, Hello, Offer, Output,
-    PostAsk, SessionRequest,
+    Acknowledge, AskReport, AskStatus, Assign, EnrolRequest, FinishReason, Finished, Heartbeat, Hello, Offer,
+    Output, PostAsk, SessionRequest,
 };
 use proto::convert::agent::{enrol_bytes, session_bytes};
 use proto::convert::{SignedReceipt, receipt_to_wire};
@@ -71,21 +71,26 @@ impl Island {
     pub(crate) async fn quoting(exchange: &Whole, seed: u8, quote: Quote) -> Self {
         let mut island = Self::join(exchange, seed, quote).await;
         island.pass_canary().await;
+        let report = island.post("first", quote).await;
+        assert_eq!(report.status(), AskStatus::Accepted, "{report:?}");
         island
-            .say(Say::PostAsk(PostAsk {
-                client_order_id: "first".to_owned(),
-                model: fixture::MODEL.to_owned(),
-                price: Price::from_ticks(quote.price).unwrap().get(),
-                jobs: quote.jobs,
-                time_in_force: None,
-                post_only: false,
-            }))
-            .await;
-        match island.hear().await {
-            Hear::AskReport(report) => assert_eq!(report.status(), AskStatus::Accepted, "{report:?}"),
+    }
+
+    /// Posts an ask, and hears what came of it.
+    pub(crate) async fn post(&mut self, name: &str, quote: Quote) -> AskReport {
+        self.say(Say::PostAsk(PostAsk {
+            client_order_id: name.to_owned(),
+            model: fixture::MODEL.to_owned(),
+            price: Price::from_ticks(quote.price).unwrap().get(),
+            jobs: quote.jobs,
+            time_in_force: None,
+            post_only: false,
+        }))
+        .await;
+        match self.hear().await {
+            Hear::AskReport(report) => report,
             other => panic!("no report of the ask: {other:?}"),
         }
-        island
     }
 
     async fn join(exchange: &Whole, seed: u8, quote: Quote) -> Self {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use domain::AccountId;
 use exchange::Running;
 use exchange::config::{Config, Models};
+use exchange::sequencer::SequencerConfig;
 use proto::billing::v1::KeyScope;
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::exchange_service_client::ExchangeServiceClient;
@@ -18,6 +19,7 @@ use tonic::{Request, Status};
 
 use super::bank::Bank;
 use super::http::Http;
+use crate::faulty_disk::FaultyDisk;
 use crate::money::billing::TOKEN;
 use crate::registry::fixture;
 
@@ -46,6 +48,10 @@ pub(crate) struct Whole {
     billing: tokio::task::AbortHandle,
 }
 
+fn journal_in(data: &TempDir) -> SequencerConfig {
+    SequencerConfig::new(data.path().join("journal"))
+}
+
 /// Adds a key to every call.
 #[derive(Clone)]
 pub(crate) struct Bearer(MetadataValue<Ascii>);
@@ -72,10 +78,27 @@ impl Whole {
         let bank = Bank::default();
         bank.billing.give(CONSUMER, 10_000_000_000);
         let data = tempfile::tempdir().unwrap();
-        Self::start_on(bank, data, change).await
+        let journal = journal_in(&data);
+        Self::start_on(bank, data, journal, change).await
     }
 
-    async fn start_on(bank: Bank, data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+    /// One with its journal on a disk that a test fills, in segments that a test fills soon.
+    pub(crate) async fn start_on_disk(disk: &FaultyDisk) -> Self {
+        let bank = Bank::default();
+        bank.billing.give(CONSUMER, 10_000_000_000);
+        let data = tempfile::tempdir().unwrap();
+        let mut journal = journal_in(&data);
+        journal.storage = disk.boot();
+        journal.segment_bytes = 1 << 17;
+        Self::start_on(bank, data, journal, |_| {}).await
+    }
+
+    async fn start_on(
+        bank: Bank,
+        data: TempDir,
+        journal: SequencerConfig,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let key = bank.key("consumer", CONSUMER, KeyScope::Full);
         let poor_key = bank.key("poor", POOR, KeyScope::Consumer);
         let island_key = bank.key("island", OWNER, KeyScope::Island);
@@ -87,7 +110,9 @@ impl Whole {
         config.operator_token = Some(Secret::new(OPERATOR_TOKEN));
         change(&mut config);
         let shutdown = Shutdown::manual();
-        let running = exchange::start(config, shutdown.clone()).await.unwrap();
+        let running = exchange::start_on(journal, config, shutdown.clone())
+            .await
+            .unwrap();
         let address = running.address;
         Self {
             address,
@@ -107,7 +132,8 @@ impl Whole {
         self.shutdown.trigger();
         self.running.join.await.unwrap().unwrap();
         self.billing.abort();
-        Self::start_on(self.bank, self.data, |_| {}).await
+        let journal = journal_in(&self.data);
+        Self::start_on(self.bank, self.data, journal, |_| {}).await
     }
 
     /// The same, with nothing but the journal to start from, as after a crash before the first snapshot.
@@ -124,7 +150,8 @@ impl Whole {
             }
         }
         assert!(removed > 0, "a stop takes a snapshot");
-        Self::start_on(self.bank, self.data, |_| {}).await
+        let journal = journal_in(&self.data);
+        Self::start_on(self.bank, self.data, journal, |_| {}).await
     }
 
     /// Stops in order.
