@@ -1,9 +1,7 @@
-//! `atoll balance`, `atoll jobs`, `atoll orders`, `atoll models`: what an account has, and what is on offer.
+//! `atoll balance`, `atoll jobs`, `atoll models`: what an account has, and what is on offer.
 
 use anyhow::Result;
-use proto::exchange::v1::{
-    GetBalanceRequest, GetBalanceResponse, Job, ListJobsRequest, ListModelsRequest, ListOrdersRequest,
-};
+use proto::exchange::v1::{GetBalanceRequest, GetBalanceResponse, Job, ListJobsRequest, ListModelsRequest};
 
 use crate::client::{Connection, explain};
 use crate::show;
@@ -91,33 +89,6 @@ fn job_row(job: &Job) -> Vec<String> {
         show::credits(bill.map_or(0, |bill| bill.charge_nano)),
         show::credits(bill.map_or(0, |bill| bill.fee_nano)),
     ]
-}
-
-/// Shows the live orders.
-pub(crate) async fn orders(connection: &Connection) -> Result<()> {
-    let answer = connection
-        .exchange()
-        .await?
-        .list_orders(ListOrdersRequest {})
-        .await;
-    let orders = answer.map_err(|status| explain(&status))?.into_inner().orders;
-    let mut rows = vec![
-        ["order", "model", "price", "jobs", "left", "reserved"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(orders.iter().map(|order| {
-        vec![
-            order.order_id.clone(),
-            order.model.clone(),
-            show::price(order.price),
-            order.order_quantity.to_string(),
-            order.leaves_quantity.to_string(),
-            show::credits(order.reserved_nano),
-        ]
-    }));
-    print!("{}", show::table(&rows));
-    Ok(())
 }
 
 /// Shows the models.

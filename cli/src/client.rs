@@ -8,6 +8,7 @@ use clap::Args;
 use proto::exchange::v1::exchange_service_client::ExchangeServiceClient;
 use proto::exchange::v1::explain_service_client::ExplainServiceClient;
 use proto::exchange::v1::operator_service_client::OperatorServiceClient;
+use proto::exchange::v1::order_entry_service_client::OrderEntryServiceClient;
 use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
 use service::secret::Secret;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -44,8 +45,41 @@ pub(crate) struct Connection {
     data: Option<PathBuf>,
 }
 
+/// Whose orders, at which exchange.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Account {
+    /// Those of the Islands' owner, the other account of the `atoll up` on this machine. With --api-key they are those
+    /// of the key's account.
+    #[arg(long, conflicts_with = "api_key", help_heading = HEADING)]
+    owner: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Account {
+    /// Connects to the exchange with the account's key.
+    ///
+    /// # Errors
+    /// When no exchange or key is known, or nobody answers.
+    pub(crate) async fn exchange(&self) -> Result<Exchange> {
+        let connection = &self.connection;
+        let key = if self.owner {
+            connection.key_of(|state| state.owner.api_key)?
+        } else {
+            connection.key()?
+        };
+        Ok(ExchangeServiceClient::with_interceptor(
+            connection.channel().await?,
+            Bearer::new(&key)?,
+        ))
+    }
+}
+
 /// The exchange's own service, with the key on every call.
 pub(crate) type Exchange = ExchangeServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Order entry, with the key on every call.
+pub(crate) type OrderEntry = OrderEntryServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// What explains orders, with the key on every call.
 pub(crate) type Explanations = ExplainServiceClient<InterceptedService<Channel, Bearer>>;
@@ -105,8 +139,25 @@ impl Connection {
         ))
     }
 
+    /// Connects to order entry with the key; with that of the Islands' owner unless one is given.
+    ///
+    /// # Errors
+    /// When no exchange or key is known, or nobody answers.
+    pub(crate) async fn order_entry(&self) -> Result<OrderEntry> {
+        let bearer = Bearer::new(&self.key_of(|state| state.owner.api_key)?)?;
+        Ok(OrderEntryServiceClient::with_interceptor(
+            self.channel().await?,
+            bearer,
+        ))
+    }
+
     fn key(&self) -> Result<Secret> {
-        let known = self.state().map(|state| state.consumer.api_key);
+        self.key_of(|state| state.consumer.api_key)
+    }
+
+    /// The key that was given, or one that is remembered.
+    fn key_of(&self, remembered: impl FnOnce(State) -> Secret) -> Result<Secret> {
+        let known = self.state().map(remembered);
         self.api_key
             .clone()
             .or(known)
@@ -183,14 +234,23 @@ pub(crate) fn explain(status: &Status) -> anyhow::Error {
 
 /// The same, with the wire's names of fields replaced by what a person wrote: pairs of the one and the other.
 pub(crate) fn explain_as(status: &Status, words: &[(&str, &str)]) -> anyhow::Error {
-    let mut message = status.message().to_owned();
-    for (field, word) in words {
-        message = message.replace(field, word);
-    }
+    let message = replace_words(status.message(), words);
     match service::errors::reason_of(status) {
         Some(code) => anyhow!("{message} [{code}]"),
         None => anyhow!("{message} [{:?}]", status.code()),
     }
+}
+
+/// A message with the wire's names of fields replaced by what a person wrote.
+pub(crate) fn replace_words(message: &str, words: &[(&str, &str)]) -> String {
+    let mut message = message.to_owned();
+    for (field, word) in words {
+        // Some messages name again what is wrong: `the prompt: the prompt is empty`.
+        message = message
+            .replace(field, word)
+            .replace(&format!("{word}: {word} "), &format!("{word} "));
+    }
+    message
 }
 
 #[cfg(test)]
@@ -204,6 +264,12 @@ mod tests {
         assert_eq!(
             explain_as(&status, &words).to_string(),
             "--max-rtt-ms: is too far [INVALID_ARGUMENT]"
+        );
+        let status =
+            service::errors::bad_field("atoll.exchange", "inputs[0].messages", "the prompt is empty");
+        assert_eq!(
+            explain_as(&status, &[("inputs[0].messages", "the prompt")]).to_string(),
+            "the prompt is empty [INVALID_ARGUMENT]"
         );
         assert_eq!(
             explain(&Status::unavailable("nobody is there")).to_string(),

@@ -1,6 +1,7 @@
 //! `atoll`: everything in one process, and the client commands.
 
 mod account;
+mod ask;
 mod bid;
 mod client;
 mod depth;
@@ -8,6 +9,7 @@ mod explain;
 mod island;
 mod journal;
 mod operator;
+mod orders;
 mod receipt;
 mod show;
 mod state;
@@ -37,6 +39,12 @@ enum Command {
     Up(up::Up),
     /// Buy one answer.
     Bid(Client<bid::Bid>),
+    /// Offer jobs of one of your Islands at a price of your own, and see them sold.
+    Ask(Client<ask::Ask>),
+    /// Cancel orders: what rests will not trade, what runs is stopped.
+    Cancel(orders::Cancel),
+    /// Lower what is left of an order; it keeps its place.
+    Amend(orders::Amend),
     /// Show the books of a model.
     Depth(Client<depth::Depth>),
     /// Say why an order does not trade.
@@ -45,7 +53,7 @@ enum Command {
     /// Show your jobs: who did them, and what they cost.
     Jobs(Connection),
     /// Show your live orders.
-    Orders(Connection),
+    Orders(orders::Orders),
     /// Show what you have, and where it is.
     Balance(Connection),
     /// Show the models on the market.
@@ -77,12 +85,15 @@ fn main() -> ExitCode {
         Command::Island(island) => island::run(island),
         Command::Up(up) => in_runtime(up::run(up)),
         Command::Bid(Client { ask, connection }) => in_runtime(bid::run(&connection, ask)),
+        Command::Ask(Client { ask, connection }) => in_runtime(ask::run(&connection, ask)),
         Command::Depth(Client { ask, connection }) => in_runtime(depth::run(&connection, ask)),
         Command::Explain(subject) => in_runtime(explain::run(subject)),
         Command::Operator(operator) => in_runtime(operator::run(operator)),
         Command::Journal(journal) => journal::run(journal),
         Command::Jobs(connection) => in_runtime(account::jobs(&connection)),
-        Command::Orders(connection) => in_runtime(account::orders(&connection)),
+        Command::Orders(orders) => in_runtime(orders::list(&orders)),
+        Command::Cancel(cancel) => in_runtime(orders::cancel(cancel)),
+        Command::Amend(amend) => in_runtime(orders::amend(amend)),
         Command::Balance(connection) => in_runtime(account::balance(&connection)),
         Command::Models(connection) => in_runtime(account::models(&connection)),
     };

@@ -26,6 +26,15 @@ pub(crate) fn tier(number: i32) -> &'static str {
     }
 }
 
+/// A side's name.
+pub(crate) fn side(number: i32) -> &'static str {
+    match wire::Side::try_from(number) {
+        Ok(wire::Side::Bid) => "bid",
+        Ok(wire::Side::Ask) => "ask",
+        Ok(wire::Side::Unspecified) | Err(_) => "?",
+    }
+}
+
 /// How a job ended, in a word.
 pub(crate) fn outcome(number: i32) -> &'static str {
     match wire::JobOutcome::try_from(number) {

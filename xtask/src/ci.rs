@@ -12,6 +12,8 @@ pub(crate) fn run() -> Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--features",
+        "benches/services",
         "--locked",
         "--",
         "-D",

@@ -5,6 +5,7 @@
 mod ci;
 mod codegen;
 mod measure;
+mod postgres;
 mod test;
 mod tools;
 mod up;

@@ -1,6 +1,8 @@
 //! `cargo xtask measure ROW`: one figure of the "must show" tables, with what it is compared to.
 
+mod beside;
 mod book;
+mod order_entry;
 
 use std::time::Instant;
 use std::{env, fs};
@@ -9,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::tools;
+use crate::{postgres, tools};
 
 /// Which row.
 #[derive(Args, Debug)]
@@ -58,6 +60,30 @@ const ROWS: &[Row] = &[
         run: book::deep,
     },
     Row {
+        name: "orderbook-rs-one",
+        what: "operations a second through the engine, one book, beside orderbook-rs on the same flow",
+        goal: ">= 30",
+        run: beside::one,
+    },
+    Row {
+        name: "orderbook-rs-hundred",
+        what: "the same over a hundred books",
+        goal: ">= 30",
+        run: beside::hundred,
+    },
+    Row {
+        name: "orderbook-rs-deep",
+        what: "the same in a book of a million orders",
+        goal: ">= 30",
+        run: beside::deep,
+    },
+    Row {
+        name: "cold-accounts",
+        what: "ns an operation with orders spread over a million accounts and Islands, beside a thousand",
+        goal: "reported",
+        run: book::cold_accounts,
+    },
+    Row {
         name: "cold-build",
         what: "seconds of a cold `cargo xtask up` build, beside five minutes",
         goal: "<= 1.0",
@@ -86,6 +112,30 @@ const ROWS: &[Row] = &[
         what: "commands that a start replays in a second, beside two million",
         goal: ">= 1.0",
         run: recovery,
+    },
+    Row {
+        name: "order-entry-bidi",
+        what: "durable commands a second over sessions, 256 in flight, beside as many messages through a bare stream",
+        goal: ">= 0.15",
+        run: order_entry::bidirectional,
+    },
+    Row {
+        name: "order-entry-unary",
+        what: "microseconds of one durable order at a time, beside a bare call and one sync of the same bytes",
+        goal: "<= 2.0",
+        run: order_entry::unary,
+    },
+    Row {
+        name: "settlements-sqlite",
+        what: "settlements a second through gRPC, beside raw batched inserts of the same rows into SQLite",
+        goal: ">= 0.6",
+        run: settlements_sqlite,
+    },
+    Row {
+        name: "settlements-postgres",
+        what: "the same in PostgreSQL",
+        goal: ">= 0.6",
+        run: settlements_postgres,
     },
 ];
 
@@ -228,6 +278,46 @@ fn journal_bench(what: &str) -> Result<Value> {
     let printed = tools::output(&mut command)?;
     let line = printed.lines().find(|line| line.starts_with('{'));
     serde_json::from_str(line.context("the measurement printed no outcome")?).context("no JSON was printed")
+}
+
+fn settlements_sqlite() -> Result<Figure> {
+    settlements("sqlite")
+}
+
+fn settlements_postgres() -> Result<Figure> {
+    settlements("postgres")
+}
+
+/// The medians of both sides.
+fn settlements(database: &str) -> Result<Figure> {
+    let server = postgres::server()?;
+    let mut command = tools::cargo();
+    command
+        .args([
+            "bench",
+            "--locked",
+            "--package",
+            "billing",
+            "--bench",
+            "settlements",
+            "--",
+            database,
+        ])
+        .env(postgres::ADDRESS, &server.address);
+    let printed = tools::output(&mut command)?;
+    let line = printed.lines().find(|line| line.starts_with('{'));
+    let outcome: Value = serde_json::from_str(line.context("the measurement printed no outcome")?)?;
+    let rate = |key: &str| {
+        outcome["settlements"][key]
+            .as_f64()
+            .with_context(|| format!("no `{key}` in the outcome"))
+    };
+    Ok(Figure {
+        ours: rate("ours_per_second")?,
+        reference: rate("raw_per_second")?,
+        unit: "settlements/s",
+        detail: outcome,
+    })
 }
 
 fn cores() -> usize {

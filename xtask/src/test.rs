@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::tools;
+use crate::{postgres, tools};
 
 /// Which tests.
 #[derive(Args, Debug, Default)]
@@ -46,6 +46,13 @@ const CAMPAIGNS: &[Campaign] = &[
         count: 1_080_000,
     },
     Campaign {
+        name: "implied",
+        package: "benches",
+        test: "implied::the_plain_book_makes_the_trades_of_the_implied_workload",
+        // Per cent of the workload.
+        count: 100,
+    },
+    Campaign {
         name: "crash",
         package: "atoll",
         test: "crash",
@@ -69,13 +76,28 @@ const CAMPAIGNS: &[Campaign] = &[
         test: "damage::mutated_segments_are_refused_or_read_as_they_were",
         count: 200_000,
     },
+    Campaign {
+        name: "billing-scripts",
+        package: "billing",
+        test: "scripts::stores_do_what_the_pure_ledger_does",
+        // Two million operations.
+        count: 100,
+    },
+    Campaign {
+        name: "billing-large",
+        package: "billing",
+        test: "large::",
+        // Transfers, not rounds.
+        count: 10_000_000,
+    },
 ];
 
 /// Installs, starts, runs.
 pub(crate) fn run(test: &Test) -> Result<()> {
     let python = third_party_clients()?;
+    let postgres = postgres::server()?;
     if let Some(name) = &test.long {
-        return campaign(name, test, &python);
+        return campaign(name, test, &python, &postgres);
     }
     let nextest = tools::works(tools::cargo().args(["nextest", "--version"]));
     let mut command = tools::cargo();
@@ -85,10 +107,11 @@ pub(crate) fn run(test: &Test) -> Result<()> {
         // Without nextest the tests that start whole exchanges share one process: one at a time keeps them apart.
         command.args(["test", "--workspace", "--locked", "--", "--test-threads=1"]);
     }
+    command.env(postgres::ADDRESS, &postgres.address);
     tools::run(command.env("ATOLL_TEST_PYTHON", python))
 }
 
-fn campaign(name: &str, test: &Test, python: &Path) -> Result<()> {
+fn campaign(name: &str, test: &Test, python: &Path, postgres: &postgres::Server) -> Result<()> {
     let Some(campaign) = CAMPAIGNS.iter().find(|campaign| campaign.name == name) else {
         let names: Vec<&str> = CAMPAIGNS.iter().map(|campaign| campaign.name).collect();
         bail!("no campaign is called `{name}`: there are {}", names.join(", "))
@@ -108,6 +131,7 @@ fn campaign(name: &str, test: &Test, python: &Path) -> Result<()> {
             campaign.test,
         ])
         .env("ATOLL_TEST_PYTHON", python)
+        .env(postgres::ADDRESS, &postgres.address)
         .env("ATOLL_LONG_SEED", test.seed.to_string())
         .env("ATOLL_LONG_COUNT", count.to_string());
     tools::run(&mut command)
@@ -143,36 +167,12 @@ fn make_venv(venv: &Path) -> Result<()> {
         return Ok(());
     }
     if !tools::works(Command::new("python3").arg("--version")) {
-        apt_install(&["python3", "python3-venv", "python3-pip"])?;
+        tools::apt_install(&["python3", "python3-venv", "python3-pip"])?;
     } else {
-        apt_install(&["python3-venv", "python3-pip"])?;
+        tools::apt_install(&["python3-venv", "python3-pip"])?;
     }
     if !make() {
         bail!("`python3 -m venv` does not work here; install Python 3 with venv and pip");
     }
     Ok(())
-}
-
-fn apt_install(packages: &[&str]) -> Result<()> {
-    let advice = || format!("install them by hand: {}", packages.join(", "));
-    if !tools::works(Command::new("apt-get").arg("--version")) {
-        bail!("some packages are missing and apt is not here; {}", advice());
-    }
-    let is_root = tools::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    let apt = |arguments: &[&str]| {
-        let mut command = if is_root {
-            Command::new("apt-get")
-        } else {
-            Command::new("sudo")
-        };
-        if !is_root {
-            command.args(["-n", "apt-get"]);
-        }
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        tools::run(&mut command)
-    };
-    apt(&["update"]).with_context(advice)?;
-    let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend_from_slice(packages);
-    apt(&install).with_context(advice)
 }

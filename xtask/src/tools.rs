@@ -64,3 +64,49 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{name}` printed something that is not text"))
 }
+
+/// Runs it to its end; its output is shown only if it fails.
+///
+/// # Errors
+/// When it cannot be started or fails.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // A server that stays would keep a pipe open.
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("could not start `{name}`; is it installed?"))?;
+    if !status.success() {
+        bail!("`{name}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// Installs packages, as root or by `sudo` without a password.
+///
+/// # Errors
+/// When that is not possible, with what to install by hand.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    let advice = || format!("install them by hand: {}", packages.join(", "));
+    if !works(Command::new("apt-get").arg("--version")) {
+        bail!("some packages are missing and apt is not here; {}", advice());
+    }
+    let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    let apt = |arguments: &[&str]| {
+        let mut command = if is_root {
+            Command::new("apt-get")
+        } else {
+            Command::new("sudo")
+        };
+        if !is_root {
+            command.args(["-n", "apt-get"]);
+        }
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command)
+    };
+    apt(&["update"]).with_context(advice)?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend_from_slice(packages);
+    apt(&install).with_context(advice)
+}

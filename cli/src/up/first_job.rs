@@ -225,23 +225,27 @@ async fn settled(
         "billing's audit found: {}",
         audit.findings.join("; ")
     );
-    compare_buying_power(operator, &audit).await?;
+    compare_buying_power(operator, books).await?;
     Ok(after)
 }
 
 /// What the exchange may spend is what billing has reserved for it.
-async fn compare_buying_power(operator: &mut Exchange, audit: &AuditResponse) -> Result<()> {
+async fn compare_buying_power(operator: &mut Exchange, books: &mut Billing) -> Result<()> {
     let answer = operator.get_status(GetStatusRequest {}).await;
     for power in answer
         .map_err(|status| explain(&status))?
         .into_inner()
         .buying_power
     {
-        let reserved = audit
-            .reserved
-            .iter()
-            .find(|balance| balance.account_id == power.account_id);
-        let reserved = reserved.map_or(0, |balance| balance.amount_nano);
+        let balance = books
+            .get_balance(GetBalanceRequest {
+                account_id: power.account_id.clone(),
+            })
+            .await;
+        let reserved = balance
+            .map_err(|status| explain(&status))?
+            .into_inner()
+            .reserved_nano;
         let held = power
             .available_nano
             .checked_add(power.bound_nano)

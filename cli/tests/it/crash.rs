@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use proto::billing::v1::ListTransfersRequest;
+use proto::billing::v1::{GetBalanceRequest, ListTransfersRequest};
 use proto::exchange::v1::submit_job_response::Event;
 use proto::exchange::v1::{
     BidTerms, ChatMessage, GetStatusRequest, JobInput, ListJobsRequest, SubmitJobRequest,
@@ -225,11 +225,11 @@ async fn check(apart: &mut Apart, told: &Told) {
         .unwrap()
         .into_inner();
     for power in &status.buying_power {
-        let reserved = audit
-            .reserved
-            .iter()
-            .find(|balance| balance.account_id == power.account_id);
-        let reserved = reserved.map_or(0, |balance| balance.amount_nano);
+        let request = GetBalanceRequest {
+            account_id: power.account_id.clone(),
+        };
+        let balance = apart.billing().await.get_balance(request).await.unwrap();
+        let reserved = balance.into_inner().reserved_nano;
         assert_eq!(
             power.available_nano + power.bound_nano,
             reserved,
@@ -333,6 +333,7 @@ async fn charges(apart: &mut Apart) -> BTreeMap<String, i64> {
             account_id,
             page_size: 1_000,
             page_token,
+            filter: String::new(),
         };
         let page = apart
             .billing()

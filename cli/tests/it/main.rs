@@ -12,6 +12,7 @@ mod crash;
 mod failover;
 mod journal;
 mod life;
+mod orders;
 mod refusals;
 mod support;
 mod third_party;

@@ -4,7 +4,7 @@
 //! A run whose trades differ from the published ones is no figure.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -16,38 +16,65 @@ use crate::tools;
 const TURNS: usize = 5;
 
 /// One of the flows of `benches/workload/README.md`.
-struct Flow {
+pub(super) struct Flow {
     name: &'static str,
-    books: &'static str,
+    pub(super) books: &'static str,
     /// Operations, books, preloaded, half range, seed.
     made_with: [&'static str; 5],
-    trade_hash: &'static str,
+    pub(super) trade_hash: &'static str,
 }
 
+pub(super) const ONE: Flow = Flow {
+    name: "one",
+    books: "1",
+    made_with: ["1000000", "1", "10000", "50", "42"],
+    trade_hash: "f1ad3a02d6c2dd53",
+};
+
+pub(super) const HUNDRED: Flow = Flow {
+    name: "hundred",
+    books: "100",
+    made_with: ["1000000", "100", "100000", "50", "43"],
+    trade_hash: "dc6e9c723d85d318",
+};
+
+pub(super) const DEEP: Flow = Flow {
+    name: "deep",
+    books: "1",
+    made_with: ["1000000", "1", "1000000", "10000", "44"],
+    trade_hash: "3e3b235598327104",
+};
+
 pub(super) fn one() -> Result<Figure> {
-    measure(&Flow {
-        name: "one",
-        books: "1",
-        made_with: ["1000000", "1", "10000", "50", "42"],
-        trade_hash: "f1ad3a02d6c2dd53",
-    })
+    measure(&ONE)
 }
 
 pub(super) fn hundred() -> Result<Figure> {
-    measure(&Flow {
-        name: "hundred",
-        books: "100",
-        made_with: ["1000000", "100", "100000", "50", "43"],
-        trade_hash: "dc6e9c723d85d318",
-    })
+    measure(&HUNDRED)
 }
 
 pub(super) fn deep() -> Result<Figure> {
-    measure(&Flow {
-        name: "deep",
-        books: "1",
-        made_with: ["1000000", "1", "1000000", "10000", "44"],
-        trade_hash: "3e3b235598327104",
+    measure(&DEEP)
+}
+
+/// What it costs that an order's account and Island are in no cache: the same flow over a million of either, beside a
+/// thousand, in turns.
+pub(super) fn cold_accounts() -> Result<Figure> {
+    let (_, replay) = build()?;
+    let file = file_of(&ONE)?;
+    let (mut few, mut many) = (Vec::new(), Vec::new());
+    let mut last = Value::Null;
+    for _ in 0..TURNS {
+        for (accounts, figures) in [("1000", &mut few), ("1000000", &mut many)] {
+            last = replay_once(&replay, &file, &ONE, &["--accounts", accounts, "--runs", "1"])?;
+            figures.push(ns_per_operation(&last)?);
+        }
+    }
+    Ok(Figure {
+        ours: median(&mut many),
+        reference: median(&mut few),
+        unit: "ns an operation",
+        detail: json!({ "book_replay": last }),
     })
 }
 
@@ -66,19 +93,8 @@ fn measure(flow: &Flow) -> Result<Figure> {
         };
         floors.push(number_after(&run_floor("t")?, "ns/op=")?);
         percentiles = run_floor("l")?;
-        let replayed = tools::output(
-            std::process::Command::new(&replay)
-                .arg(&file)
-                .args(["--books", flow.books, "--runs", "3"]),
-        )?;
-        last = serde_json::from_str(&replayed).context("book-replay printed no JSON")?;
-        ensure!(
-            last["trade_hash"] == flow.trade_hash,
-            "the trades of `{}` are not the published ones: {replayed}",
-            flow.name
-        );
-        let ns = last["ns_per_operation"].as_f64();
-        ours.push(ns.context("book-replay printed no time")?);
+        last = replay_once(&replay, &file, flow, &["--runs", "3"])?;
+        ours.push(ns_per_operation(&last)?);
     }
     Ok(Figure {
         ours: median(&mut ours),
@@ -90,6 +106,24 @@ fn measure(flow: &Flow) -> Result<Figure> {
             "floor_p99_9_ns": number_after(&percentiles, "p99.9=")?,
         }),
     })
+}
+
+/// What `book-replay` prints of a flow, if its trades are the published ones.
+fn replay_once(replay: &Path, file: &Path, flow: &Flow, more: &[&str]) -> Result<Value> {
+    let mut command = std::process::Command::new(replay);
+    let printed = tools::output(command.arg(file).args(["--books", flow.books]).args(more))?;
+    let replayed: Value = serde_json::from_str(&printed).context("book-replay printed no JSON")?;
+    ensure!(
+        replayed["trade_hash"] == flow.trade_hash,
+        "the trades of `{}` are not the published ones: {printed}",
+        flow.name
+    );
+    Ok(replayed)
+}
+
+fn ns_per_operation(replayed: &Value) -> Result<f64> {
+    let ns = replayed["ns_per_operation"].as_f64();
+    ns.context("book-replay printed no time")
 }
 
 /// The floor and the replay, built with the same flags into a folder of their own.
@@ -116,7 +150,7 @@ fn build() -> Result<(PathBuf, PathBuf)> {
 }
 
 /// The flow's file, made once.
-fn file_of(flow: &Flow) -> Result<PathBuf> {
+pub(super) fn file_of(flow: &Flow) -> Result<PathBuf> {
     let folder = tools::target().join("flows");
     let file = folder.join(format!("{}.csv", flow.name));
     if !file.exists() {

@@ -128,6 +128,11 @@ impl Atoll {
         island["pid"].as_u64().unwrap()
     }
 
+    /// Where it keeps its state.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A client command against it, with its key.
     pub(crate) fn client(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_atoll"));
