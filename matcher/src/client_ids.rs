@@ -128,6 +128,12 @@ impl ClientIds {
         self.by_name.prefetch(tag(account, client_order_id));
     }
 
+    /// Asks for a record.
+    #[inline]
+    pub(crate) fn prefetch(&self, record: Handle) {
+        self.records.prefetch(record);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }

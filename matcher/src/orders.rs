@@ -97,6 +97,12 @@ impl Orders {
         }
     }
 
+    /// Asks for an order that only its neighbours in a list are to change.
+    #[inline]
+    pub(crate) fn prefetch_links(&self, order: Handle) {
+        self.orders.prefetch(order);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
     }
