@@ -7,12 +7,13 @@ mod money;
 
 use std::collections::BTreeMap;
 
-use domain::{Jobs, TimeInForce};
+use domain::Jobs;
 
 use crate::book::arena::Handle;
 use crate::book::queue::Chain;
 use crate::engine::Engine;
 use crate::order::{Part, Standing};
+use crate::timers::Timer;
 
 /// An invariant that does not hold: a bug, or a snapshot that lies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,8 +75,13 @@ impl Engine {
                 (Part::Bid(_), Standing::Busy) | (_, Standing::Away) => false,
             };
             check(shows, "an order stands in its ladder", || id.to_string())?;
-            if let TimeInForce::Gtd(_) = terms.time_in_force {
+            if let Some(timer) = terms.timer {
                 deadlines += 1;
+                check(
+                    self.timers.get(timer) == Timer::Order(handle),
+                    "an order's timer is its own",
+                    || id.to_string(),
+                )?;
             }
         }
         let switches = self

@@ -207,7 +207,7 @@ impl Engine {
 
     fn meet_bid(&self, taker: &AskTaker, bid: Handle) -> Meeting {
         let island = &self.roster.islands[taker.island];
-        let special = self.orders.terms(bid).special.as_ref();
+        let special = self.orders.special(bid);
         if special.is_some_and(|special| special.excludes(island.id)) {
             return Meeting::Pass;
         }

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use domain::{
     ClientOrderId, Credits, Excluded, InstrumentId, IslandId, JobEnd, JobId, Jobs, LatencyValue, LeaseEpoch,
-    OrderId, Price, RunningBill, SelfTradeMode, Side, TimeInForce, Units,
+    OrderId, Price, RunningBill, SelfTradeMode, Side, TimeInForce, UNITS_MAX, Units,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,12 @@ pub(crate) struct Order {
 
 const _: () = assert!(size_of::<Order>() == 64, "matching reads one cache line an order");
 
-/// What an order was placed with, which matching does not read.
-#[derive(Clone, Debug)]
+/// What an order was placed with, which matching does not read: half a cache line.
+///
+/// What can be found again is not here: a deadline is its timer's, and what a job is set aside for follows from limit
+/// and work ([`crate::orders::Orders::reserved_per_job`]).
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(crate) struct Terms {
     /// Where its client order id is remembered. The bid of a failover has none of its own: its name is inherited.
     pub(crate) record: Option<Handle>,
@@ -53,19 +57,22 @@ pub(crate) struct Terms {
     pub(crate) jobs: Jobs,
     /// What has traded: the index of the next job.
     pub(crate) filled: Jobs,
-    pub(crate) time_in_force: TimeInForce,
     /// The timer of its deadline, if it has one.
     pub(crate) timer: Option<Handle>,
-    pub(crate) post_only: PostOnly,
-    /// Of a bid: the most that one job may be.
-    pub(crate) units_max: Units,
+    /// Of a bid: what few have, among the [`Special`] of all orders.
+    pub(crate) special: Option<Handle>,
     /// Of a bid.
     pub(crate) latency_value: LatencyValue,
-    /// Of a bid.
-    pub(crate) reserved_per_job: Credits,
-    /// Of a bid.
-    pub(crate) special: Option<Box<Special>>,
+    /// Of a bid: the most that one job may be, in two pieces of six bytes together.
+    units_max_low: u32,
+    units_max_high: u16,
+    /// Of an ask.
+    pub(crate) post_only: PostOnly,
 }
+
+const _: () = assert!(size_of::<Terms>() == 32, "two orders' terms are one cache line");
+
+const _: () = assert!(UNITS_MAX < 1 << 48, "a job's work fits six bytes");
 
 /// Where an order is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +128,9 @@ pub(crate) struct Resumed {
     pub(crate) job: JobId,
     pub(crate) epoch: LeaseEpoch,
     pub(crate) billed: RunningBill,
+    /// What is left of the job's reservation.
+    #[serde(skip)]
+    pub(crate) reserved: Credits,
     /// How it ends if nobody takes the rest.
     pub(crate) otherwise: JobEnd,
 }
@@ -145,7 +155,9 @@ pub(crate) struct Entry {
     pub(crate) price: Price,
     pub(crate) self_trade: SelfTradeMode,
     pub(crate) part: Part,
+    pub(crate) time_in_force: TimeInForce,
     pub(crate) terms: Terms,
+    pub(crate) special: Option<Box<Special>>,
 }
 
 impl Order {
@@ -293,9 +305,58 @@ impl Order {
 }
 
 impl Terms {
-    /// The job that goes on, for the bid of a failover.
+    /// Of a new ask.
     #[inline(always)]
-    pub(crate) fn resumed(&self) -> Option<Resumed> {
-        self.special.as_ref()?.resumes
+    pub(crate) fn of_ask(record: Option<Handle>, jobs: Jobs, post_only: PostOnly) -> Self {
+        Self {
+            record,
+            jobs,
+            filled: Jobs::ZERO,
+            timer: None,
+            special: None,
+            latency_value: LatencyValue::ZERO,
+            units_max_low: 0,
+            units_max_high: 0,
+            post_only,
+        }
+    }
+
+    /// Of a new bid.
+    ///
+    /// # Panics
+    /// When a job is more work than [`UNITS_MAX`], which is checked before.
+    #[inline(always)]
+    pub(crate) fn of_bid(
+        record: Option<Handle>,
+        jobs: Jobs,
+        units_max: Units,
+        latency_value: LatencyValue,
+    ) -> Self {
+        let low = units_max.get() & u64::from(u32::MAX);
+        Self {
+            latency_value,
+            units_max_low: u32::try_from(low).expect("masked to 32 bits"),
+            units_max_high: u16::try_from(units_max.get() >> 32).expect("a job's work fits six bytes"),
+            ..Self::of_ask(record, jobs, PostOnly::No)
+        }
+    }
+
+    /// Of a bid: the most that one job may be.
+    #[inline(always)]
+    pub(crate) fn units_max(&self) -> Units {
+        Units::new(u64::from(self.units_max_high) << 32 | u64::from(self.units_max_low))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_work_of_a_job_comes_back_from_its_six_bytes() {
+        for units in [1, u64::from(u32::MAX), 1 << 32, UNITS_MAX - 1, UNITS_MAX] {
+            let terms = Terms::of_bid(None, Jobs::ONE, Units::new(units), LatencyValue::ZERO);
+            assert_eq!(terms.units_max(), Units::new(units));
+        }
     }
 }

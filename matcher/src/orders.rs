@@ -2,19 +2,23 @@
 
 use std::ops;
 
-use domain::{Jobs, OrderId};
+use domain::{Credits, Jobs, OrderId};
 
+use crate::PostOnly;
 use crate::book::arena::{Arena, Handle};
 use crate::index::{Index, Tag};
-use crate::order::{Entry, Order, Terms};
+use crate::order::{Entry, Order, Resumed, Special, Terms};
 use crate::prefetch::prefetch;
+use crate::risk::reservation;
 
 /// The orders.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Orders {
     orders: Arena<Order>,
-    /// By the place of the order.
-    terms: Vec<Option<Terms>>,
+    /// By the place of the order. Those of a free place mean nothing.
+    terms: Vec<Terms>,
+    /// What few bids have, boxed so that a free place is small.
+    specials: Arena<Box<Special>>,
     by_id: Index,
 }
 
@@ -28,9 +32,13 @@ impl Orders {
     pub(crate) fn insert(&mut self, entry: Entry) -> Handle {
         let handle = self.orders.insert(Order::new(&entry));
         self.by_id.insert(tag(entry.id), handle);
+        let mut terms = entry.terms;
+        if let Some(special) = entry.special {
+            terms.special = Some(self.specials.insert(special));
+        }
         match self.terms.get_mut(handle.position()) {
-            Some(place) => *place = Some(entry.terms),
-            None => self.terms.push(Some(entry.terms)),
+            Some(place) => *place = terms,
+            None => self.terms.push(terms),
         }
         handle
     }
@@ -40,21 +48,56 @@ impl Orders {
     pub(crate) fn remove(&mut self, order: Handle) {
         self.by_id.remove(tag(self.orders[order].id), order);
         self.orders.drop_at(order);
-        self.terms[order.position()] = None;
+        if let Some(special) = self.terms[order.position()].special.take() {
+            self.specials.drop_at(special);
+        }
     }
 
     #[inline]
     pub(crate) fn terms(&self, order: Handle) -> &Terms {
-        self.terms[order.position()]
-            .as_ref()
-            .expect("an order has terms until it is removed")
+        &self.terms[order.position()]
     }
 
     #[inline]
     pub(crate) fn terms_mut(&mut self, order: Handle) -> &mut Terms {
-        self.terms[order.position()]
-            .as_mut()
-            .expect("an order has terms until it is removed")
+        &mut self.terms[order.position()]
+    }
+
+    /// What few bids have.
+    #[inline]
+    pub(crate) fn special(&self, order: Handle) -> Option<&Special> {
+        let special = self.terms(order).special?;
+        Some(&self.specials[special])
+    }
+
+    /// The job that goes on, for the bid of a failover.
+    #[inline]
+    pub(crate) fn resumed(&self, order: Handle) -> Option<Resumed> {
+        self.special(order)?.resumes
+    }
+
+    /// What is set aside for each job of a bid: all that it may come to, or what is left of it after a failover.
+    #[inline]
+    pub(crate) fn reserved_per_job(&self, bid: Handle) -> Credits {
+        match self.resumed(bid) {
+            Some(resumed) => resumed.reserved,
+            None => reservation(self.orders[bid].price(), self.terms(bid).units_max())
+                .expect("a bid's reservation fitted when it entered"),
+        }
+    }
+
+    /// What is set aside for all that is left of a bid.
+    #[inline]
+    pub(crate) fn reserved(&self, bid: Handle) -> Credits {
+        self.reserved_for(bid, self.orders[bid].leaves)
+    }
+
+    /// What is set aside for some of a bid's jobs.
+    #[inline]
+    pub(crate) fn reserved_for(&self, bid: Handle, jobs: Jobs) -> Credits {
+        self.reserved_per_job(bid)
+            .times(jobs.get())
+            .expect("the whole order's reservation fitted")
     }
 
     /// Takes traded jobs off what is left.
@@ -71,7 +114,8 @@ impl Orders {
     pub(crate) fn make_room(&mut self, count: usize) {
         self.orders.make_room(count);
         if self.terms.len() < count {
-            self.terms.resize_with(count, || None);
+            let blank = Terms::of_ask(None, Jobs::ZERO, PostOnly::No);
+            self.terms.resize(count, blank);
         }
         self.by_id.make_room(count);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use domain::{AccountId, Credits, TransferId};
+use domain::{AccountId, Credits, Price, TransferId, Units, fee_on};
 
 use crate::BuyingPower;
 use crate::book::arena::{Arena, Handle};
@@ -198,6 +198,13 @@ impl Accounts {
         power.reserved = difference(power.reserved, amount);
         self.total = difference(self.total, amount);
     }
+}
+
+/// What a job is set aside for: all its work at the limit, and the fee if the bid takes. `None` on overflow.
+#[inline]
+pub(crate) fn reservation(limit: Price, units_max: Units) -> Option<Credits> {
+    let charge = limit.cost_of(units_max)?;
+    charge.checked_add(fee_on(charge))
 }
 
 fn tag(account: AccountId) -> Tag {

@@ -58,6 +58,16 @@ impl Timers {
         self.take(place);
     }
 
+    /// What an armed timer fires.
+    pub(crate) fn get(&self, armed: Handle) -> Timer {
+        self.armed[armed].timer
+    }
+
+    /// When an armed timer fires.
+    pub(crate) fn deadline(&self, armed: Handle) -> Timestamp {
+        self.heap[self.armed[armed].place].due.0
+    }
+
     /// The next deadline.
     #[inline]
     pub(crate) fn next(&self) -> Option<Timestamp> {

@@ -180,7 +180,7 @@ impl Engine {
 
     /// Whether a bid and an ask may cross in price and still not trade.
     fn pass_each_other(&self, bid: Handle, ask: Handle) -> bool {
-        let special = self.orders.terms(bid).special.as_ref();
+        let special = self.orders.special(bid);
         let (bid, ask) = (&self.orders[bid], &self.orders[ask]);
         let Some(quote) = ask.as_ask() else {
             return false;

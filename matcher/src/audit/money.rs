@@ -16,11 +16,13 @@ impl Engine {
             if order.as_bid().is_none() {
                 continue;
             }
-            let each = i128::from(terms.reserved_per_job.as_nano());
+            let reservation = self.orders.reserved_per_job(handle);
+            let each = i128::from(reservation.as_nano());
             *reserved.entry(order.account).or_default() += each * i128::from(order.leaves.get());
-            let billed = terms.resumed().map(|resumed| resumed.billed).unwrap_or_default();
+            let resumed = self.orders.resumed(handle);
+            let billed = resumed.map(|resumed| resumed.billed).unwrap_or_default();
             check(
-                covers(terms.reserved_per_job, order.price(), terms.units_max, billed),
+                covers(reservation, order.price(), terms.units_max(), billed),
                 "a bid's reservation covers its limit",
                 || order.id.to_string(),
             )?;
@@ -98,7 +100,7 @@ impl Engine {
         let mut known = 0;
         for handle in self.orders.in_order() {
             let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
-            if terms.resumed().is_some() {
+            if self.orders.resumed(handle).is_some() {
                 continue;
             }
             known += 1;

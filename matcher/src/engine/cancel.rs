@@ -65,11 +65,7 @@ impl Engine {
                 let given_up = leaves
                     .checked_sub(amend.leaves)
                     .expect("an amend leaves less than before");
-                let terms = self.orders.terms(handle);
-                let released = terms
-                    .reserved_per_job
-                    .times(given_up.get())
-                    .expect("the whole order's reservation fitted");
+                let released = self.orders.reserved_for(handle, given_up);
                 self.accounts.release(account, released);
                 self.note_amended(handle);
                 self.show(handle, amend.leaves);

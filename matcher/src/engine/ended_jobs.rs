@@ -32,7 +32,7 @@ impl Engine {
     /// Notes that what was left of a bid ended: jobs that were never matched, or the rest of one that failed over.
     pub(crate) fn note_bid(&mut self, handle: Handle, reason: EndReason) {
         let terms = self.orders.terms(handle);
-        if let Some(resumed) = terms.resumed() {
+        if let Some(resumed) = self.orders.resumed(handle) {
             self.ended_jobs
                 .end(resumed.job, end_of_rest(resumed, reason), self.now);
             return;

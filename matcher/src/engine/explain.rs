@@ -104,7 +104,7 @@ impl Engine {
                     instrument: order.instrument,
                     account: Some(order.account),
                     eligibility: &eligibility,
-                    special: self.orders.terms(handle).special.as_deref(),
+                    special: self.orders.special(handle),
                     self_trade: order.self_trade,
                 };
                 self.standing_of_bid(&wish, Some(order.price()), Some(order.priority))

@@ -4,16 +4,17 @@
 //! and what the rest may be billed never exceed an unbroken run at the limit, fees included, for both round down.
 
 use arrayvec::ArrayVec;
-use domain::{Eligibility, JobEnd, Jobs, OrderId, Units};
+use domain::{Eligibility, JobEnd, Jobs, OrderId, TimeInForce, Units};
 
 use crate::book::arena::Handle;
 use crate::engine::Engine;
 use crate::engine::lease::{Segment, bill};
 use crate::engine::place_bid::check_units;
 use crate::engine::refusal::{Refusal, require};
+use crate::engine::trading::Fate;
 use crate::leases::Run;
 use crate::order::{Bid, Entry, Part, Resumed, Special, Terms};
-use crate::{BidAccepted, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, PostOnly, RejectReason};
+use crate::{BidAccepted, EndReason, Event, FailOver, LeaseEnd, LeaseEnded, RejectReason};
 
 impl Engine {
     /// Ends a lease, bills what was done, and bids again for the rest.
@@ -44,7 +45,7 @@ impl Engine {
         events.push(Event::LeaseEnded(ended));
         let eligibility = run.eligibility;
         let order = self.bid_again(run, segment, failover, events);
-        self.match_resumed(order, &eligibility, events);
+        self.match_resumed(order, &eligibility, failover.time_in_force, events);
         Ok(())
     }
 
@@ -68,18 +69,9 @@ impl Engine {
             price: run.limit,
             part: Part::Bid(Bid { session, class: 0 }),
             self_trade: run.self_trade,
-            terms: Terms {
-                record: None,
-                jobs: Jobs::ONE,
-                filled: Jobs::ZERO,
-                time_in_force: failover.time_in_force,
-                timer: None,
-                post_only: PostOnly::No,
-                units_max: failover.units_max,
-                latency_value: run.latency_value,
-                reserved_per_job: segment.left,
-                special: Some(Box::new(special)),
-            },
+            time_in_force: failover.time_in_force,
+            terms: Terms::of_bid(None, Jobs::ONE, failover.units_max, run.latency_value),
+            special: Some(Box::new(special)),
         });
         events.push(Event::BidAccepted(BidAccepted {
             order: id,
@@ -99,12 +91,20 @@ impl Engine {
 
     /// Matches the bid of a failover; of one job, so fill-or-kill is immediate-or-cancel. One that nobody who quotes could ever fill ends at once; so does one that
     /// finds no room to rest, for a job under way is never refused.
-    fn match_resumed(&mut self, handle: Handle, eligibility: &Eligibility, events: &mut Vec<Event>) {
+    fn match_resumed(
+        &mut self,
+        handle: Handle,
+        eligibility: &Eligibility,
+        time_in_force: TimeInForce,
+        events: &mut Vec<Event>,
+    ) {
         let mut plan = self.take_plan();
         let taker = self.taker_of(handle, eligibility);
         if self.is_servable(&taker.wish) {
             self.plan_bid(&taker, &mut plan);
-            self.carry_bid(handle, eligibility, &plan, events);
+            if self.execute(handle, &plan, events) == Fate::Open {
+                self.settle_bid(handle, eligibility, time_in_force, events);
+            }
         } else {
             self.end_order(handle, EndReason::NotQuotable, events);
         }
@@ -130,6 +130,7 @@ fn special_after(run: &Run, segment: Segment, otherwise: JobEnd) -> Special {
             job: run.job,
             epoch: run.epoch.next(),
             billed: segment.billed,
+            reserved: segment.left,
             otherwise,
         }),
         inherited: Some(run.client_order_id),

@@ -122,7 +122,7 @@ impl Engine {
                 instrument: order.instrument,
                 account: Some(order.account),
                 eligibility,
-                special: terms.special.as_deref(),
+                special: self.orders.special(bid),
                 self_trade: order.self_trade,
             },
             limit: order.price(),

@@ -1,6 +1,6 @@
 //! Entering an ask.
 
-use domain::{Credits, Jobs, LatencyValue, OrderId, TimeInForce, Units};
+use domain::{Jobs, OrderId, TimeInForce};
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
@@ -49,18 +49,9 @@ impl Engine {
                 cell,
             }),
             self_trade: ask.self_trade,
-            terms: order::Terms {
-                record: Some(record),
-                jobs: ask.jobs,
-                filled: Jobs::ZERO,
-                time_in_force: ask.time_in_force,
-                timer: None,
-                post_only: ask.post_only,
-                units_max: Units::ZERO,
-                latency_value: LatencyValue::ZERO,
-                reserved_per_job: Credits::ZERO,
-                special: None,
-            },
+            time_in_force: ask.time_in_force,
+            terms: order::Terms::of_ask(Some(record), ask.jobs, ask.post_only),
+            special: None,
         });
         let island = &mut self.roster.islands[terms.island];
         island.leaves_bound = island.leaves_bound.max(ask.jobs);

@@ -2,20 +2,21 @@
 
 use domain::{
     Credits, Eligibility, InstrumentId, Jobs, OrderId, Price, PriceBand, SessionId, TimeInForce, UNITS_MAX,
-    Units, fee_on,
+    Units,
 };
 
 use crate::book::Trading;
 use crate::book::arena::Handle;
 use crate::book::classes::Room;
 use crate::client_ids::Fingerprint;
-use crate::crossing::{BidTaker, Plan, Wish};
+use crate::crossing::{BidTaker, Wish};
 use crate::engine::client_orders::{Key, Owner, may_rest};
 use crate::engine::refusal::{Refusal, require};
 use crate::engine::trading::Fate;
 use crate::engine::{Engine, emit};
 use crate::order::{self, Bid, Entry, Part, Special};
-use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, PostOnly, RejectReason};
+use crate::risk::reservation;
+use crate::{BidAccepted, BidLimit, EndReason, Event, PlaceBid, RejectReason};
 
 /// What the checks of a bid worked out.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,6 @@ struct Terms {
     account: Handle,
     session: Handle,
     limit: Price,
-    reserved_per_job: Credits,
     reserved: Credits,
     /// The class that the bid would rest in, if there is one already: it keeps its number.
     class: Option<u16>,
@@ -64,7 +64,7 @@ impl Engine {
             let order = self.accept_bid(bid, terms, key, special, events);
             match terms.class {
                 Some(class) => self.rest_bid(order, bid.eligibility, Room::Known(class), events),
-                None => self.settle_bid(order, &bid.eligibility, events),
+                None => self.settle_bid(order, &bid.eligibility, bid.time_in_force, events),
             }
             return Ok(());
         }
@@ -75,29 +75,24 @@ impl Engine {
             return Err(RejectReason::NotFilled.into());
         }
         let order = self.accept_bid(bid, terms, key, special, events);
-        self.carry_bid(order, &bid.eligibility, &plan, events);
+        if self.execute(order, &plan, events) == Fate::Open {
+            self.settle_bid(order, &bid.eligibility, bid.time_in_force, events);
+        }
         self.keep_plan(plan);
         Ok(())
     }
 
-    /// Carries out a bid's plan, and rests or ends what is left.
-    pub(super) fn carry_bid(
+    /// Rests or ends a bid that has met all that it could.
+    #[inline]
+    pub(super) fn settle_bid(
         &mut self,
         order: Handle,
         eligibility: &Eligibility,
-        plan: &Plan,
+        time_in_force: TimeInForce,
         events: &mut Vec<Event>,
     ) {
-        if self.execute(order, plan, events) == Fate::Open {
-            self.settle_bid(order, eligibility, events);
-        }
-    }
-
-    /// Rests or ends a bid that has met all that it could.
-    #[inline]
-    fn settle_bid(&mut self, order: Handle, eligibility: &Eligibility, events: &mut Vec<Event>) {
         let instrument = self.orders[order].instrument;
-        let room = may_rest(self.orders.terms(order).time_in_force)
+        let room = may_rest(time_in_force)
             .then(|| self.room_for(instrument, eligibility))
             .flatten();
         match room {
@@ -167,7 +162,6 @@ impl Engine {
             account,
             session,
             limit,
-            reserved_per_job,
             reserved,
             class: match room {
                 Some(Room::Known(class)) => Some(class),
@@ -230,18 +224,9 @@ impl Engine {
                 class: 0,
             }),
             self_trade: bid.self_trade,
-            terms: order::Terms {
-                record: Some(record),
-                jobs: bid.jobs,
-                filled: Jobs::ZERO,
-                time_in_force: bid.time_in_force,
-                timer: None,
-                post_only: PostOnly::No,
-                units_max: bid.units_max,
-                latency_value: bid.latency_value,
-                reserved_per_job: terms.reserved_per_job,
-                special,
-            },
+            time_in_force: bid.time_in_force,
+            terms: order::Terms::of_bid(Some(record), bid.jobs, bid.units_max, bid.latency_value),
+            special,
         });
         emit(events, || {
             Event::BidAccepted(BidAccepted {
@@ -276,10 +261,4 @@ pub(super) fn check_units(units: Units) -> Result<(), Refusal> {
         units > Units::ZERO && units <= Units::new(UNITS_MAX),
         RejectReason::InvalidUnits,
     )
-}
-
-/// What a job is set aside for: all its work at the limit, and the fee if the bid takes.
-fn reservation(limit: Price, units_max: Units) -> Option<Credits> {
-    let charge = limit.cost_of(units_max)?;
-    charge.checked_add(fee_on(charge))
 }

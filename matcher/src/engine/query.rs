@@ -2,7 +2,8 @@
 
 use domain::{
     AccountId, ClientOrderId, Credits, Eligibility, Excluded, Instrument, InstrumentId, IslandId, Jobs,
-    LeaseId, OrderId, Price, RegionTable, SelfTradeMode, Sequence, SessionId, Slots, Timestamp, TransferId,
+    LeaseId, OrderId, Price, RegionTable, SelfTradeMode, Sequence, SessionId, Slots, TimeInForce, Timestamp,
+    TransferId,
 };
 
 use crate::book::Trading;
@@ -212,9 +213,9 @@ impl Engine {
         let terms = self.orders.terms(order);
         match terms.record {
             Some(record) => self.client_ids.get(record).client_order_id,
-            None => terms
-                .special
-                .as_ref()
+            None => self
+                .orders
+                .special(order)
                 .and_then(|special| special.inherited)
                 .expect("a bid without a name of its own has inherited one"),
         }
@@ -226,22 +227,26 @@ impl Engine {
         classes.get(bid.bid().class).eligibility
     }
 
+    /// How long a resting order stays.
+    pub(crate) fn time_in_force(&self, order: Handle) -> TimeInForce {
+        match self.orders.terms(order).timer {
+            Some(timer) => TimeInForce::Gtd(self.timers.deadline(timer)),
+            None => TimeInForce::Gtc,
+        }
+    }
+
     fn view_of(&self, handle: Handle) -> OrderView {
         let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
         let (session, detail) = match order.part() {
             Part::Bid(bid) => {
-                let reserved = terms
-                    .reserved_per_job
-                    .times(order.leaves.get())
-                    .expect("the whole order's reservation fitted");
-                let excluded = terms.special.as_ref().map(|special| special.islands());
+                let excluded = self.orders.special(handle).map(Special::islands);
                 let view = BidView {
-                    units_max: terms.units_max,
+                    units_max: terms.units_max(),
                     eligibility: self.eligibility_of_resting(order),
                     latency_value: terms.latency_value,
                     excluded: excluded.unwrap_or_default(),
-                    reserved,
-                    resumes: terms.resumed().map(|resumed| resumed.job),
+                    reserved: self.orders.reserved(handle),
+                    resumes: self.orders.resumed(handle).map(|resumed| resumed.job),
                 };
                 (bid.session, OrderDetail::Bid(view))
             }
@@ -269,7 +274,7 @@ impl Engine {
             jobs: terms.jobs,
             filled: terms.filled,
             leaves: order.leaves,
-            time_in_force: terms.time_in_force,
+            time_in_force: self.time_in_force(handle),
             detail,
         }
     }

@@ -26,8 +26,7 @@ impl Engine {
     /// Takes an order into the engine, without a place in the book yet.
     #[inline(always)]
     pub(crate) fn insert_order(&mut self, entry: Entry) -> Handle {
-        let (id, owner, part, time_in_force) =
-            (entry.id, entry.account, entry.part, entry.terms.time_in_force);
+        let (id, owner, part, time_in_force) = (entry.id, entry.account, entry.part, entry.time_in_force);
         let order = self.orders.insert(entry);
         let account = self.accounts.get_mut(owner);
         account.order_count += 1;
@@ -86,14 +85,10 @@ impl Engine {
         if self.orders[handle].as_bid().is_some() {
             self.note_bid(handle, reason);
         }
-        let (order, terms) = (&self.orders[handle], self.orders.terms(handle));
+        let order = &self.orders[handle];
         let (side, session) = match order.part() {
             Part::Bid(bid) => {
-                let reserved = terms
-                    .reserved_per_job
-                    .times(order.leaves.get())
-                    .expect("the whole order's reservation fitted");
-                self.accounts.release(order.account, reserved);
+                self.accounts.release(order.account, self.orders.reserved(handle));
                 (Side::Bid, bid.session)
             }
             Part::Ask(ask) => (Side::Ask, self.roster.islands[ask.island].session),
@@ -106,7 +101,7 @@ impl Engine {
                 side,
                 leaves: order.leaves,
                 reason,
-                resumes: terms.resumed().map(|resumed| resumed.job),
+                resumes: self.orders.resumed(handle).map(|resumed| resumed.job),
             })
         });
         self.orders.remove(handle);

@@ -134,7 +134,7 @@ impl Engine {
         let part = order.bid();
         let terms = self.orders.terms(bid);
         let bid_session = self.roster.sessions[part.session].id;
-        let (first_job, epoch, billed) = match terms.resumed() {
+        let (first_job, epoch, billed) = match self.orders.resumed(bid) {
             Some(resumed) => (resumed.job, resumed.epoch, resumed.billed),
             None => (
                 JobId::of_order(order.id, terms.filled.get()),
@@ -142,7 +142,7 @@ impl Engine {
                 RunningBill::default(),
             ),
         };
-        let units_max = terms.units_max;
+        let units_max = terms.units_max();
         let account = self.accounts.get(order.account).id;
         let traded = Traded {
             trade,
@@ -182,13 +182,13 @@ impl Engine {
             limit: order.price(),
             units_max,
             bid_liquidity,
-            reserved: terms.reserved_per_job,
+            reserved: self.orders.reserved_per_job(bid),
             billed,
             checkpointed: domain::Units::ZERO,
             eligibility: self.eligibility_of(bid, plan),
             latency_value: terms.latency_value,
             self_trade: order.self_trade,
-            special: terms.special.clone(),
+            special: self.orders.special(bid).cloned().map(Box::new),
         };
         self.leases.open(run, quote.island);
         self.orders.fill(bid, jobs);

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    AccountId, Credits, Jobs, LatencyValue, LeaseId, RegionTable, RunningBill, Sequence, TimeInForce, Units,
+    AccountId, Credits, Jobs, LeaseId, RegionTable, RunningBill, Sequence, TimeInForce, UNITS_MAX, Units,
 };
 
-use crate::PostOnly;
 use crate::book::arena::Handle;
 use crate::book::cells::Place;
 use crate::book::{Book, Trading};
@@ -17,7 +16,8 @@ use crate::client_ids::{Ended, Record, Remembered};
 use crate::engine::Engine;
 use crate::engine::resting::Priority;
 use crate::leases::Run;
-use crate::order::{Ask, Bid, Entry, Part, Terms};
+use crate::order::{Ask, Bid, Entry, Part, Special, Terms};
+use crate::risk::reservation;
 use crate::roster::{DeadMan, Island, Tiers};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::state::{
@@ -279,16 +279,19 @@ fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError
     let resumes = matches!(&state.part, PartState::Bid(bid) if is_resumed(bid));
     require(resumes || record.is_some(), "an order's client order id")?;
     let part = part(engine, account, &state)?;
-    let mut terms = terms_of(state.part);
-    if let Some(special) = &mut terms.special
+    let record = record.filter(|_| !resumes);
+    let (terms, mut special) = match state.part {
+        PartState::Bid(bid) => (
+            Terms::of_bid(record, state.jobs, bid.units_max, bid.latency_value),
+            special_of(bid),
+        ),
+        PartState::Ask(ask) => (Terms::of_ask(record, state.jobs, ask.post_only), None),
+    };
+    if let Some(special) = &mut special
         && resumes
     {
         special.inherited = Some(state.client_order_id);
     }
-    terms.record = record.filter(|_| !resumes);
-    terms.jobs = state.jobs;
-    terms.filled = state.filled;
-    terms.time_in_force = state.time_in_force;
     let order = engine.insert_order(Entry {
         id: state.id,
         account,
@@ -296,8 +299,11 @@ fn add_order(engine: &mut Engine, state: OrderState) -> Result<(), SnapshotError
         price: state.price,
         self_trade: state.self_trade,
         part,
+        time_in_force: state.time_in_force,
         terms,
+        special,
     });
+    engine.orders.terms_mut(order).filled = state.filled;
     let restored = &mut engine.orders[order];
     restored.leaves = state.leaves;
     restored.priority = state.priority;
@@ -310,33 +316,13 @@ fn is_resumed(bid: &BidState) -> bool {
         .is_some_and(|special| special.resumes.is_some())
 }
 
-/// What only its side has. What both sides have is for the caller to fill in.
-fn terms_of(state: PartState) -> Terms {
-    let blank = Terms {
-        record: None,
-        jobs: Jobs::ZERO,
-        filled: Jobs::ZERO,
-        time_in_force: TimeInForce::Gtc,
-        timer: None,
-        post_only: PostOnly::No,
-        units_max: Units::ZERO,
-        latency_value: LatencyValue::ZERO,
-        reserved_per_job: Credits::ZERO,
-        special: None,
-    };
-    match state {
-        PartState::Bid(bid) => Terms {
-            units_max: bid.units_max,
-            latency_value: bid.latency_value,
-            reserved_per_job: bid.reserved_per_job,
-            special: bid.special,
-            ..blank
-        },
-        PartState::Ask(ask) => Terms {
-            post_only: ask.post_only,
-            ..blank
-        },
+/// What few bids have, with the reservation that a failover inherited.
+fn special_of(bid: BidState) -> Option<Box<Special>> {
+    let mut special = bid.special?;
+    if let Some(resumed) = &mut special.resumes {
+        resumed.reserved = bid.reserved_per_job;
     }
+    Some(special)
 }
 
 /// What matching reads of one side, once every reference has been looked up.
@@ -350,12 +336,17 @@ fn part(engine: &mut Engine, account: Handle, state: &OrderState) -> Result<Part
                 .roster
                 .find_session(bid.session)
                 .ok_or_else(|| inconsistent("a bid's session"))?;
+            require(bid.units_max <= Units::new(UNITS_MAX), "a bid's work")?;
             require(
                 !bid.reserved_per_job.is_negative() && bid.reserved_per_job.times(leaves.get()).is_some(),
                 "a bid's reservation",
             )?;
-            if let Some(resumed) = bid.special.as_ref().and_then(|special| special.resumes) {
-                running_bill(resumed.billed)?;
+            match bid.special.as_ref().and_then(|special| special.resumes) {
+                Some(resumed) => running_bill(resumed.billed)?,
+                None => require(
+                    reservation(state.price, bid.units_max) == Some(bid.reserved_per_job),
+                    "a bid's reservation",
+                )?,
             }
             Ok(Part::Bid(Bid {
                 session,

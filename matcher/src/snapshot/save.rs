@@ -148,17 +148,17 @@ fn order_state(engine: &Engine, handle: Handle) -> OrderState {
         jobs: terms.jobs,
         filled: terms.filled,
         leaves: order.leaves,
-        time_in_force: terms.time_in_force,
+        time_in_force: engine.time_in_force(handle),
         self_trade: order.self_trade,
         priority: order.priority,
         part: match order.part() {
             Part::Bid(bid) => PartState::Bid(BidState {
                 session: engine.roster.sessions[bid.session].id,
-                units_max: terms.units_max,
+                units_max: terms.units_max(),
                 class: bid.class,
                 latency_value: terms.latency_value,
-                reserved_per_job: terms.reserved_per_job,
-                special: terms.special.clone(),
+                reserved_per_job: engine.orders.reserved_per_job(handle),
+                special: engine.orders.special(handle).cloned().map(Box::new),
             }),
             Part::Ask(ask) => PartState::Ask(AskState {
                 island: engine.roster.islands[ask.island].id,
