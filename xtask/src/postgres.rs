@@ -1,6 +1,7 @@
 //! A PostgreSQL for the tests: the one that answers, or a throwaway one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,8 +67,7 @@ fn start() -> Result<Server> {
                 .context("PostgreSQL was installed, and its `initdb` is nowhere under /usr/lib/postgresql")?
         }
     };
-    let folder = std::env::temp_dir().join(format!("atoll-postgres-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("could not make {}", folder.display()))?;
+    let folder = private_folder()?;
     if is_root() {
         // A server refuses to run as root.
         let give = Command::new("chown").arg("postgres").arg(&folder).status();
@@ -148,15 +148,73 @@ fn is_root() -> bool {
 /// The folder of the newest server's programs: Debian keeps them out of the path.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-    let newest = folders.filter(|folder| folder.join("initdb").exists()).max();
-    newest.or_else(|| {
+    let folders = versions.filter_map(|version| {
+        let version = version.ok()?;
+        Some((number(&version.file_name()), version.path().join("bin")))
+    });
+    let newest = folders.filter(|(_, folder)| folder.join("initdb").exists()).max();
+    newest.map(|(_, folder)| folder).or_else(|| {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).find(|folder| folder.join("initdb").exists())
     })
 }
 
+/// A version's number: 9.6 comes before 15, which it would not as a text.
+fn number(version: &std::ffi::OsStr) -> Vec<u32> {
+    let parts = version.to_str().unwrap_or_default().split('.');
+    parts.map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+/// How many names are tried before something is thought wrong.
+const NAMES_MAX: u32 = 100;
+
+/// A new folder for us alone. One that is there already is never taken: somebody else may have put it there, to be written
+/// into or to lead elsewhere.
+fn private_folder() -> Result<PathBuf> {
+    let parent = std::env::temp_dir();
+    for attempt in 0..NAMES_MAX {
+        let folder = parent.join(format!("atoll-postgres-{}-{attempt}", std::process::id()));
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("could not make {}", folder.display())),
+        }
+    }
+    bail!("every name for a folder in {} is taken", parent.display())
+}
+
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
     Ok(listener.local_addr().context("the port has no address")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_server_is_so_by_number() {
+        let versions = ["9.6", "15", "8.4", "16", "nonsense"];
+        let newest = versions
+            .into_iter()
+            .max_by_key(|version| number(version.as_ref()));
+        assert_eq!(newest, Some("16"));
+        assert!(number("9.6".as_ref()) < number("15".as_ref()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_new_and_private_every_time() {
+        use std::os::unix::fs::PermissionsExt;
+        let folders = [private_folder().unwrap(), private_folder().unwrap()];
+        assert_ne!(folders[0], folders[1]);
+        for folder in folders {
+            let mode = fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            fs::remove_dir(folder).unwrap();
+        }
+    }
 }
