@@ -1,5 +1,6 @@
 //! Days are closed when they are over: a Merkle root over their settlements is kept, and exported as a file that anybody
-//! may be given. Who has it can tell later whether a settlement of that day was changed, added or taken away.
+//! may be given. Who has it can tell later whether a settlement of that day was changed, added or taken away, and, by the
+//! head of the chain in it, whether any transfer up to then was.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -97,11 +98,19 @@ fn export(folder: &Path, closed: &ClosedDay) -> Result<(), ClosingError> {
     if path.exists() {
         return Ok(());
     }
+    let chain = closed.chain.map(|head| {
+        json!({
+            "through": head.through,
+            "hash": data_encoding::HEXLOWER.encode(&head.hash),
+        })
+    });
     let text = json!({
         "date": date,
         "settlements": closed.settlements,
         "root": data_encoding::HEXLOWER.encode(&closed.root),
         "tree": "RFC 6962, SHA-256, leaves by shard and lease",
+        // Where the chain over all transfers ended with the day: from outside it vouches for everything before.
+        "chain": chain,
     });
     write_whole(folder, &path, &format!("{text:#}\n")).map_err(|source| ClosingError::Export { path, source })
 }

@@ -30,7 +30,7 @@ pub async fn run<S: LedgerStore>(
             let Some(cutoff) = maturity.delays().cutoff(standing, now()) else {
                 continue;
             };
-            if let Err(error) = mature_all(&*store, &writer, standing, cutoff).await {
+            if let Err(error) = mature_all(&*store, &writer, standing, cutoff, MATURING_OWNERS_MAX).await {
                 // What is due stays due: the next tick finds it again.
                 tracing::warn!(%error, "earnings could not mature");
             }
@@ -38,33 +38,39 @@ pub async fn run<S: LedgerStore>(
     }
 }
 
-async fn mature_all<S: LedgerStore>(
+/// Lets all that is due mature, `page` owners at a time. An owner whose earnings are refused does not hold up those behind
+/// him.
+///
+/// # Errors
+/// When the store or the writer fails. What matured stays so.
+pub async fn mature_all<S: LedgerStore>(
     store: &S,
     writer: &WriterHandle,
     standing: Standing,
     cutoff: Timestamp,
+    page: u32,
 ) -> Result<(), WriteError> {
+    let mut after = None;
     loop {
-        let due = store.due(standing, cutoff, MATURING_OWNERS_MAX).await?;
-        let full = u32::try_from(due.len()).is_ok_and(|count| count == MATURING_OWNERS_MAX);
-        let mut progressed = false;
-        for maturing in due {
-            progressed |= mature(writer, maturing).await?;
-        }
-        if !full || !progressed {
+        let due = store.due(standing, cutoff, after, page).await?;
+        let Some(last) = due.last() else {
             return Ok(());
+        };
+        after = Some(last.owner.id());
+        for maturing in due {
+            mature(writer, maturing).await?;
         }
     }
 }
 
-async fn mature(writer: &WriterHandle, maturing: Maturing) -> Result<bool, WriteError> {
+async fn mature(writer: &WriterHandle, maturing: Maturing) -> Result<(), WriteError> {
     let Maturing { owner, amount, .. } = maturing;
     let outcome = writer.write_one(Change::Mature(maturing)).await?;
     let Outcome::Booked(_) = outcome else {
         tracing::error!(owner = %owner.id(), "earnings that are due were refused");
         tracing::debug!(?outcome, "this is why");
-        return Ok(false);
+        return Ok(());
     };
     tracing::debug!(owner = %owner.id(), amount_nano = amount.as_nano(), "earnings matured");
-    Ok(true)
+    Ok(())
 }

@@ -4,7 +4,11 @@
 //! [`plan`]: a store loads what a batch needs, lets the plan decide, and writes the rows that come out, in one
 //! transaction. The database holds the same invariants by itself and refuses what breaks them.
 
+mod answers;
+mod audit;
 mod auditor;
+mod batch;
+mod days;
 mod error;
 pub mod merkle;
 pub mod payout;
@@ -12,7 +16,9 @@ pub mod plan;
 pub mod postgres;
 mod rows;
 pub mod seal;
+mod session;
 pub mod sqlite;
+mod statements;
 
 use std::future::Future;
 
@@ -22,7 +28,7 @@ use proto::convert::billing::{KeyScope, Settlement};
 
 use merkle::Day;
 use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
-use seal::Digest;
+use seal::{ChainHead, Digest};
 
 use crate::limits::PAYOUT_MIN;
 
@@ -278,6 +284,8 @@ pub struct ClosedDay {
     pub settlements: u64,
     /// The Merkle root over them, in the order of shard and lease.
     pub root: Digest,
+    /// Where the chain over the transfers ended when the day did; none before the first transfer.
+    pub chain: Option<ChainHead>,
 }
 
 /// What a check of the books found.
@@ -368,12 +376,13 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// How far a shard is settled.
     fn cursor(&self, shard: ShardId) -> impl Future<Output = Result<Sequence, StoreError>> + Send;
 
-    /// Earnings of Islands of that standing, booked at or before `cutoff`, that have not matured: summed by owner, at most
-    /// `limit` owners.
+    /// Earnings of Islands of that standing, booked at or before `cutoff`, that have not matured: summed by owner, by owner
+    /// after `after`, at most `limit` owners.
     fn due(
         &self,
         standing: Standing,
         cutoff: Timestamp,
+        after: Option<AccountId>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Maturing>, StoreError>> + Send;
 
@@ -381,7 +390,7 @@ pub trait LedgerStore: Send + Sync + 'static {
     fn first_open_day(&self) -> impl Future<Output = Result<Option<Day>, StoreError>> + Send;
 
     /// Closes a day: computes the root over its settlements and keeps it. No settlement can be booked in it afterwards.
-    /// A day that is closed stays as it is. The caller sees to it that the day is over.
+    /// A day that is closed stays as it is. The caller sees to it that the day is over. Others may write meanwhile.
     fn close_day(
         &self,
         day: Day,

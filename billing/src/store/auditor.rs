@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::TransferId;
+use domain::{Sequence, ShardId, TransferId};
 use ledger::{AccountKey, Counters, Mode, Transfer, TransferKind};
 use sha2::{Digest as _, Sha256};
 
@@ -15,8 +15,8 @@ use super::seal::{Digest, Seal, Sealing};
 use super::{AuditReport, BookedTransfer, ClosedDay, KeptRefusal, ShardSettlement, StoreError};
 use crate::limits::FINDINGS_MAX;
 
-/// Takes the rows of one instant in this order: what matured, transfers by number, settlements by shard and lease,
-/// closed days, accounts.
+/// Takes the rows of one instant in this order: closed days, what matured, transfers by number, settlements by shard and
+/// lease, accounts, cursors. A row that cannot be read is a finding, and the audit goes on.
 #[derive(Default)]
 pub(super) struct Auditor {
     report: AuditReport,
@@ -31,6 +31,9 @@ pub(super) struct Auditor {
     owed_legs: Legs,
     chain: Chain,
     days: BTreeMap<Day, Tree>,
+    closed: Vec<ClosedDay>,
+    /// Where the chain ended when a day did, by the last transfer that was sealed.
+    heads: BTreeMap<u64, (Day, Digest)>,
     last: Option<BookedTransfer>,
 }
 
@@ -88,20 +91,28 @@ impl Auditor {
         }
     }
 
+    /// The row, or nothing and a finding.
+    fn readable<T>(&mut self, row: Result<T, StoreError>) -> Option<T> {
+        row.map_err(|error| self.finding(error.to_string())).ok()
+    }
+
     /// Takes where an account's matured earnings end.
-    pub(super) fn matured(&mut self, account: AccountKey, through: u64) {
-        self.matured_through.insert(account, through);
+    pub(super) fn matured(&mut self, row: Result<(AccountKey, u64), StoreError>) {
+        let row = self.readable(row);
+        self.matured_through.extend(row);
+    }
+
+    /// Takes how far a shard is settled.
+    pub(super) fn cursor(&mut self, row: Result<(ShardId, Sequence), StoreError>) {
+        self.readable(row);
     }
 
     /// Takes the next transfer, with the seal that begins at it.
     pub(super) fn transfer(&mut self, row: Result<(BookedTransfer, Option<Seal>), StoreError>) {
         self.report.transfers = self.report.transfers.saturating_add(1);
-        match row {
-            Ok((booked, seal)) => {
-                self.follow_chain(&booked, seal);
-                self.add(booked);
-            }
-            Err(error) => self.finding(error.to_string()),
+        if let Some((booked, seal)) = self.readable(row) {
+            self.follow_chain(&booked, seal);
+            self.add(booked);
         }
     }
 
@@ -132,6 +143,14 @@ impl Auditor {
             let Seal { first, through, .. } = seal;
             self.finding(format!(
                 "transfers {first} to {through} are not those that were sealed"
+            ));
+        }
+        if let Some((day, hash)) = self.heads.remove(&seal.through)
+            && hash != seal.hash
+        {
+            let day = day.get();
+            self.finding(format!(
+                "the chain at the end of day {day} is not the one that was noted then"
             ));
         }
         self.chain.previous = seal.hash;
@@ -197,17 +216,19 @@ impl Auditor {
     /// Takes the next settlement, with the day it was kept on.
     pub(super) fn settlement(
         &mut self,
-        settlement: &ShardSettlement,
-        refusal: Option<&KeptRefusal>,
-        day: Day,
+        row: Result<(ShardSettlement, Option<KeptRefusal>, Day), StoreError>,
     ) {
         self.report.settlements = self.report.settlements.saturating_add(1);
-        self.days.entry(day).or_default().add(&leaf(settlement, refusal));
+        let Some((settlement, refusal, day)) = self.readable(row) else {
+            return;
+        };
+        let leaf = leaf(&settlement, refusal.as_ref());
+        self.days.entry(day).or_default().add(&leaf);
         if refusal.is_some() {
             return;
         }
         let lease = settlement.settlement.lease;
-        match claim(settlement).map(|claim| claim.legs()) {
+        match claim(&settlement).map(|claim| claim.legs()) {
             Ok(Ok(legs)) => legs.iter().for_each(|leg| self.owed_legs.add(leg)),
             Ok(Err(refusal)) => self.finding(format!("{lease} was settled, although {refusal}")),
             Err(refusal) => self.finding(format!("{lease} was settled, although {}", refusal.message)),
@@ -215,8 +236,23 @@ impl Auditor {
     }
 
     /// Takes a day that was closed.
-    pub(super) fn closed_day(&mut self, closed: ClosedDay) {
+    pub(super) fn closed_day(&mut self, row: Result<ClosedDay, StoreError>) {
         self.report.days = self.report.days.saturating_add(1);
+        let Some(closed) = self.readable(row) else { return };
+        if let Some(head) = closed.chain {
+            let before = self.heads.insert(head.through, (closed.day, head.hash));
+            if let Some((day, _)) = before.filter(|(_, hash)| *hash != head.hash) {
+                self.finding(format!(
+                    "days {} and {} end with two chains",
+                    day.get(),
+                    closed.day.get()
+                ));
+            }
+        }
+        self.closed.push(closed);
+    }
+
+    fn compare_day(&mut self, closed: ClosedDay) {
         let tree = self.days.get(&closed.day).cloned().unwrap_or_default();
         if (tree.leaves(), tree.root()) != (closed.settlements, closed.root) {
             self.finding(format!(
@@ -239,9 +275,8 @@ impl Auditor {
     /// Takes an account as it is kept.
     pub(super) fn account(&mut self, row: Result<(AccountKey, Counters), StoreError>) {
         self.report.accounts = self.report.accounts.saturating_add(1);
-        match row {
-            Ok((account, counters)) => self.compare(account, counters),
-            Err(error) => self.finding(error.to_string()),
+        if let Some((account, counters)) = self.readable(row) {
+            self.compare(account, counters);
         }
     }
 
@@ -296,6 +331,15 @@ impl Auditor {
                 "the transfers after {} that were sealed are gone",
                 seal.first
             ));
+        }
+        for (day, _) in std::mem::take(&mut self.heads).into_values() {
+            let day = day.get();
+            self.finding(format!(
+                "the transfers that were booked by the end of day {day} are not all there"
+            ));
+        }
+        for closed in std::mem::take(&mut self.closed) {
+            self.compare_day(closed);
         }
         for account in std::mem::take(&mut self.sums).into_keys() {
             self.finding(format!("{account} has transfers and does not exist"));

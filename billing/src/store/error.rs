@@ -83,6 +83,17 @@ pub enum OpenError {
         /// The file, or the server and the database.
         database: String,
     },
+    /// The login may not become the role that the service works under.
+    #[error(
+        "`{login}` may not become the role `atoll_billing` in {database}; let somebody who may run `GRANT atoll_billing \
+         TO \"{login}\"` there, from PostgreSQL 16 on `WITH SET TRUE`"
+    )]
+    Role {
+        /// The server and the database.
+        database: String,
+        /// Who logged in.
+        login: String,
+    },
     /// What is in it cannot be used.
     #[error("the books cannot be used")]
     Unusable {

@@ -5,30 +5,25 @@
 //! by a trigger, and refuses by itself an overdraft, a second transfer of one id, a second resolution, and every update
 //! or deletion, whoever asks (`migrations/postgres/`).
 
-mod audit;
-mod commit;
-mod days;
 mod insert;
 mod opening;
-mod payouts;
-mod spans;
 mod statements;
 
 use std::sync::Arc;
 
-use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
-use ledger::{AccountKey, Owner};
-use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use ledger::AccountKey;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio_stream::StreamExt;
 
-use super::merkle::Day;
-use super::payout::{Payable, Payout, PayoutFilter};
-use super::{
-    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, KeyRecord, LedgerStore, Maturing,
-    OpenError, Outcome, ReservationRecord, Settled, Span, StoreError, rows,
-};
+use super::plan::OwnerRow;
+use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted};
+use super::{BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, session};
 use crate::limits::READERS;
-use opening::{check_version, migrate, open_error, options, pool};
+use insert::{id_bytes, lease_bytes};
+use opening::{check_role, check_version, migrate, open_error, options, pool};
 
 /// What a store may do to the schema when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +33,6 @@ pub enum Schema {
     /// Use it as it is, and refuse one of another version: somebody else runs `billing migrate`.
     AsItIs,
 }
-
-/// How often a batch is tried that the database gave up for the sake of another writer.
-const ATTEMPTS_MAX: u32 = 5;
 
 /// The books in one PostgreSQL database.
 #[derive(Debug)]
@@ -61,16 +53,22 @@ impl PostgresStore {
             Schema::Migrate => migrate(&options).await?,
             Schema::AsItIs => check_version(&options).await?,
         }
+        check_role(&options).await?;
         let failed = |source| open_error(&options, source);
-        let session = match durability {
+        let begin = match durability {
             Durability::Synced => statements::SESSION_SYNCED,
             Durability::Lost => statements::SESSION_LOST,
         };
-        let writer = pool(1, vec![session]).connect_with(options.clone());
+        let writer = pool(1, vec![begin]).connect_with(options.clone());
         let writer = writer.await.map_err(failed)?;
-        let readers = pool(READERS, vec![session, statements::READ_ONLY]).connect_with(options.clone());
+        let readers = pool(READERS, vec![begin, statements::READ_ONLY]).connect_with(options.clone());
         let readers = readers.await.map_err(failed)?;
-        Ok(Self { writer, readers })
+        let store = Self { writer, readers };
+        let unusable = |source| OpenError::Unusable { source };
+        let mut reader = store.reader().await.map_err(unusable)?;
+        session::check_sealed(&mut *reader).await.map_err(unusable)?;
+        drop(reader);
+        Ok(store)
     }
 
     /// Brings the schema to this version, and opens nothing.
@@ -80,28 +78,6 @@ impl PostgresStore {
     pub async fn migrate(address: &str) -> Result<(), OpenError> {
         migrate(&options(address)?).await
     }
-
-    async fn owner_exists(&self, owner: Owner) -> Result<bool, StoreError> {
-        let row = sqlx::query(statements::OWNER_EXISTS)
-            .bind(rows::stored(owner.id().get()))
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed("look for an account"))?;
-        Ok(rows::int(&row, 0)? > 0)
-    }
-}
-
-/// Begins a transaction that nobody else writes beside.
-async fn begin_writing(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, StoreError> {
-    let mut transaction = connection
-        .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
-        .await
-        .map_err(failed("begin a transaction"))?;
-    sqlx::query(statements::TAKE_THE_PEN)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("wait for other writers"))?;
-    Ok(transaction)
 }
 
 /// What the database's word begins with: data that does not fit, a constraint, a privilege.
@@ -140,250 +116,151 @@ fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     }
 }
 
-/// Whether the same again may well go through.
-fn gave_up(error: &StoreError) -> bool {
-    match error {
-        StoreError::Unavailable { source, .. } => {
-            code_of(source).is_some_and(|code| GIVEN_UP.contains(&code.as_str()))
+/// A statement with its parameters.
+fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+    let query = sqlx::query(statement);
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+impl Session for PgConnection {
+    type Row = PgRow;
+
+    const OWN: OwnStatements = statements::OWN;
+
+    fn failure(doing: &'static str, source: sqlx::Error) -> StoreError {
+        failed(doing)(source)
+    }
+
+    async fn begin_writing(&mut self) -> Result<InTransaction<'_, Self>, StoreError> {
+        let mut transaction = self
+            .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .await
+            .map_err(failed("begin a transaction"))?;
+        transaction
+            .execute(statements::TAKE_THE_PEN, vec![], "wait for other writers")
+            .await?;
+        Ok(transaction)
+    }
+
+    async fn begin_snapshot(&mut self) -> Result<InTransaction<'_, Self>, StoreError> {
+        self.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(failed("begin a transaction"))
+    }
+
+    async fn rows(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let rows = query(statement, values).fetch_all(self).await;
+        rows.map_err(failed(doing))
+    }
+
+    async fn each(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+        mut take: impl FnMut(&PgRow) + Send,
+    ) -> Result<(), StoreError> {
+        let mut rows = query(statement, values).fetch(self);
+        while let Some(row) = rows.next().await {
+            take(&row.map_err(failed(doing))?);
         }
-        StoreError::Refused { .. } | StoreError::Damaged { .. } => false,
+        Ok(())
+    }
+
+    async fn find(&mut self, statement: &'static str, wanted: Wanted) -> Result<Vec<PgRow>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = sqlx::query(statement);
+        let query = match wanted {
+            Wanted::Numbers(numbers) => query.bind(numbers),
+            Wanted::Ids(ids) => query.bind(ids.into_iter().map(id_bytes).collect::<Vec<_>>()),
+            Wanted::Texts(texts) => query.bind(texts),
+            Wanted::Leases(leases) => {
+                let wanted = leases.into_iter();
+                let (shards, leases): (Vec<i64>, Vec<[u8; 8]>) = wanted
+                    .map(|(shard, lease)| (i64::from(shard.get()), lease_bytes(lease)))
+                    .unzip();
+                query.bind(shards).bind(leases)
+            }
+        };
+        query.fetch_all(self).await.map_err(failed("read the books"))
+    }
+
+    async fn execute(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+    ) -> Result<(), StoreError> {
+        let done = query(statement, values).execute(self).await;
+        done.map(drop).map_err(failed(doing))
+    }
+
+    async fn insert_owners(&mut self, owners: &[OwnerRow], at: i64) -> Result<(), StoreError> {
+        let done = insert::owners(owners, at).execute(self).await;
+        done.map(drop).map_err(failed("make an owner"))
+    }
+
+    async fn insert_accounts(&mut self, accounts: &[AccountKey]) -> Result<(), StoreError> {
+        let done = insert::accounts(accounts).execute(self).await;
+        done.map(drop).map_err(failed("open an account"))
+    }
+
+    async fn insert_transfers(&mut self, transfers: &[BookedTransfer], at: i64) -> Result<(), StoreError> {
+        let done = insert::transfers(transfers, at).execute(self).await;
+        done.map(drop).map_err(failed("book transfers"))
+    }
+
+    async fn insert_settlements(
+        &mut self,
+        settlements: &[(ShardSettlement, Option<KeptRefusal>)],
+        at: i64,
+    ) -> Result<(), StoreError> {
+        let done = insert::settlements(settlements, at).execute(self).await;
+        done.map(drop).map_err(failed("keep settlements"))
+    }
+
+    async fn check_files(&mut self) -> Result<Vec<String>, StoreError> {
+        // The server's files are the server's to check.
+        Ok(Vec::new())
     }
 }
 
-impl LedgerStore for PostgresStore {
-    async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
-        let mut attempts = 1;
-        loop {
-            let mut writer = self
-                .writer
-                .acquire()
-                .await
-                .map_err(failed("reach the database"))?;
-            match commit::commit(&mut writer, changes, now).await {
-                Err(error) if gave_up(&error) && attempts < ATTEMPTS_MAX => attempts += 1,
-                outcome => return outcome,
+impl Backend for PostgresStore {
+    type Session = PgConnection;
+    type Reader = PoolConnection<Postgres>;
+    type Writer<'a> = PoolConnection<Postgres>;
+
+    async fn reader(&self) -> Result<Self::Reader, StoreError> {
+        let reader = self.readers.acquire().await;
+        reader.map_err(failed("reach the database"))
+    }
+
+    async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
+        let writer = self.writer.acquire().await;
+        writer.map_err(failed("reach the database"))
+    }
+
+    fn gave_up(error: &StoreError) -> bool {
+        match error {
+            StoreError::Unavailable { source, .. } => {
+                code_of(source).is_some_and(|code| GIVEN_UP.contains(&code.as_str()))
             }
+            StoreError::Refused { .. } | StoreError::Damaged { .. } => false,
         }
     }
 
-    async fn key_by_hash(&self, secret_sha256: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sqlx::query(statements::KEY_BY_HASH)
-            .bind(secret_sha256)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed("look for a key"))?;
-        row.as_ref().map(rows::key).transpose()
-    }
-
-    async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
-        };
-        if !self.owner_exists(owner).await? {
-            return Ok(None);
-        }
-        let keys = sqlx::query(statements::KEYS_OF_OWNER)
-            .bind(rows::stored(owner.id().get()))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list keys"))?;
-        keys.iter().map(rows::key).collect::<Result<_, _>>().map(Some)
-    }
-
-    async fn balances(&self, owner: AccountId) -> Result<Option<Balances>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
-        };
-        let (first, last) = AccountKey::range_of(owner);
-        let accounts: Vec<PgRow> = sqlx::query(statements::ACCOUNTS_OF_OWNER)
-            .bind(first)
-            .bind(last)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("read balances"))?;
-        if accounts.is_empty() {
-            return Ok(None);
-        }
-        rows::balances(&accounts).map(Some)
-    }
-
-    async fn history(
-        &self,
-        owner: AccountId,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Option<Vec<BookedTransfer>>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
-        };
-        if !self.owner_exists(owner).await? {
-            return Ok(None);
-        }
-        let transfers = sqlx::query(statements::HISTORY)
-            .bind(rows::stored(owner.id().get()))
-            .bind(before.map_or(i64::MAX, rows::stored))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list transfers"))?;
-        transfers
-            .iter()
-            .map(rows::transfer)
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    async fn reservations(
-        &self,
-        shard: ShardId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<ReservationRecord>, StoreError> {
-        let transfers = sqlx::query(statements::RESERVATIONS)
-            .bind(i64::from(shard.get()))
-            .bind(rows::stored(after))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list reservations"))?;
-        transfers.iter().map(rows::reservation).collect()
-    }
-
-    async fn reserved_balances(
-        &self,
-        shard: ShardId,
-        after: Option<AccountId>,
-        limit: u32,
-    ) -> Result<Vec<(AccountId, Credits)>, StoreError> {
-        let after = after
-            .and_then(Owner::new)
-            .map_or(0, |owner| AccountKey::Reserved(owner, shard).number());
-        let accounts = sqlx::query(statements::RESERVED_BALANCES)
-            .bind(i64::from(shard.get()))
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list what is reserved"))?;
-        accounts.iter().map(rows::reserved_balance).collect()
-    }
-
-    async fn cursor(&self, shard: ShardId) -> Result<Sequence, StoreError> {
-        let row = sqlx::query(statements::CURSOR)
-            .bind(i64::from(shard.get()))
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed("read a cursor"))?;
-        let Some(row) = row else { return Ok(Sequence::ZERO) };
-        rows::unsigned(&row, 0).map(Sequence::new)
-    }
-
-    async fn due(
-        &self,
-        standing: Standing,
-        cutoff: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Maturing>, StoreError> {
-        let due = sqlx::query(statements::DUE)
-            .bind(i64::from(rows::earning_kind(standing).code()))
-            .bind(rows::stored(cutoff.as_micros()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("look for earnings that matured"))?;
-        due.iter().map(|row| rows::maturing(row, standing)).collect()
-    }
-
-    async fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
-        let row = sqlx::query(statements::FIRST_OPEN_DAY)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed("look for a day to close"))?;
-        Ok(rows::optional_time(&row, 0)?.map(Day::of))
-    }
-
-    async fn close_day(&self, day: Day, now: Timestamp) -> Result<ClosedDay, StoreError> {
-        let mut writer = self
-            .writer
-            .acquire()
-            .await
-            .map_err(failed("reach the database"))?;
-        days::close(&mut writer, day, now).await
-    }
-
-    async fn closed_days(&self, after: Option<Day>, limit: u32) -> Result<Vec<ClosedDay>, StoreError> {
-        let days = sqlx::query(statements::CLOSED_DAYS)
-            .bind(after.map_or(-1, |day| i64::from(day.get())))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list closed days"))?;
-        days.iter().map(rows::closed_day).collect()
-    }
-
-    async fn booked_between(
-        &self,
-        owner: AccountId,
-        span: Span,
-        limit: u32,
-    ) -> Result<Option<(Credits, Vec<BookedTransfer>)>, StoreError> {
-        self.find_booked(owner, span, limit).await
-    }
-
-    async fn settled_between(
-        &self,
-        owner: AccountId,
-        span: Span,
-        limit: u32,
-    ) -> Result<Vec<Settled>, StoreError> {
-        self.find_settled(owner, span, limit).await
-    }
-
-    async fn earned_before(
-        &self,
-        owner: AccountId,
-        island: IslandId,
-        until: Timestamp,
-    ) -> Result<Credits, StoreError> {
-        self.sum_earned(owner, island, until).await
-    }
-
-    async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {
-        self.find_payout(id).await
-    }
-
-    async fn payouts(
-        &self,
-        filter: PayoutFilter,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<(u64, Payout)>, StoreError> {
-        self.list_payouts(filter, before, limit).await
-    }
-
-    async fn payouts_to_send(&self, now: Timestamp, limit: u32) -> Result<Vec<Payout>, StoreError> {
-        self.find_payouts_to_send(now, limit).await
-    }
-
-    async fn weekly_payable(
-        &self,
-        since: Day,
-        after: Option<AccountId>,
-        limit: u32,
-    ) -> Result<Vec<Payable>, StoreError> {
-        self.find_weekly_payable(since, after, limit).await
-    }
-
-    async fn audit(&self) -> Result<AuditReport, StoreError> {
-        let mut reader = self
-            .readers
-            .acquire()
-            .await
-            .map_err(failed("reach the database"))?;
-        audit::audit(&mut reader).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
+    async fn shut(&self) -> Result<(), StoreError> {
         self.readers.close().await;
         self.writer.close().await;
         Ok(())

@@ -11,7 +11,7 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 use super::merkle::Day;
 use super::payout::{PaidOut, Payable, Payout, PayoutCause, PayoutState};
 use super::plan::Head;
-use super::seal::Seal;
+use super::seal::{ChainHead, Seal};
 use super::{
     Balances, BookedTransfer, ClosedDay, KeptRefusal, KeyRecord, Maturing, ReservationRecord, Settled,
     ShardSettlement, StoreError,
@@ -286,9 +286,23 @@ pub(super) fn settled(row: &impl Columns) -> Result<Settled, StoreError> {
     })
 }
 
-/// The day of a settlement, behind its columns.
-pub(super) fn settled_on(row: &impl Columns) -> Result<Day, StoreError> {
-    unsigned(row, 20).map(|at| Day::of(Timestamp::from_micros(at)))
+/// A settlement with why it was refused, and the day it was kept on.
+pub(super) fn kept_settlement(
+    row: &impl Columns,
+) -> Result<(ShardSettlement, Option<KeptRefusal>, Day), StoreError> {
+    let (settlement, refusal) = settlement(row)?;
+    let day = Day::of(Timestamp::from_micros(unsigned(row, 20)?));
+    Ok((settlement, refusal, day))
+}
+
+/// Where an account's matured earnings end.
+pub(super) fn matured(row: &impl Columns) -> Result<(AccountKey, u64), StoreError> {
+    Ok((account_key(row, 0)?, unsigned(row, 1)?))
+}
+
+/// How far a shard is settled.
+pub(super) fn cursor(row: &impl Columns) -> Result<(ShardId, Sequence), StoreError> {
+    Ok((shard(row, 0)?, Sequence::new(unsigned(row, 1)?)))
 }
 
 /// A liquidity's word in the database.
@@ -301,10 +315,18 @@ pub(super) const fn liquidity_name(liquidity: Liquidity) -> &'static str {
 
 /// A day that is closed.
 pub(super) fn closed_day(row: &impl Columns) -> Result<ClosedDay, StoreError> {
+    let chain = match optional_bytes(row, 4)? {
+        Some(hash) => Some(ChainHead {
+            through: unsigned(row, 3)?,
+            hash,
+        }),
+        None => None,
+    };
     Ok(ClosedDay {
         day: day(row, 0)?,
         settlements: unsigned(row, 1)?,
         root: bytes::<32>(row, 2)?,
+        chain,
     })
 }
 
@@ -315,7 +337,7 @@ pub(super) fn day(row: &impl Columns, column: usize) -> Result<Day, StoreError> 
         .map_err(|_| damaged(format!("column {column} is no day")))
 }
 
-/// Where the books end: the last owner, key and transfer, when that was booked, where the last closed day ends, and the
+/// Where the books end: the last owner, key and transfer, when that was booked, where the last fenced day ends, and the
 /// last seal.
 pub(super) fn head(row: &impl Columns) -> Result<Head, StoreError> {
     let at = unsigned(row, 3)?.max(unsigned(row, 4)?);
@@ -326,6 +348,11 @@ pub(super) fn head(row: &impl Columns) -> Result<Head, StoreError> {
         at: Timestamp::from_micros(at),
         seal: optional_bytes(row, 5)?.unwrap_or_default(),
     })
+}
+
+/// Whether there are transfers and no seal, by the same columns.
+pub(super) fn is_stripped(row: &impl Columns) -> Result<bool, StoreError> {
+    Ok(unsigned(row, 2)? > 0 && optional_bytes::<32>(row, 5)?.is_none())
 }
 
 /// A scope's word in the database.

@@ -26,6 +26,15 @@ pub struct Seal {
     pub hash: Digest,
 }
 
+/// Where the chain ended at some moment: whoever knows it can tell whether anything before was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The number of the last transfer that is sealed.
+    pub through: u64,
+    /// The last seal's hash.
+    pub hash: Digest,
+}
+
 impl Seal {
     /// The seal over these transfers, which follow one another; none over none.
     #[must_use]

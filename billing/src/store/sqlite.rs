@@ -3,34 +3,36 @@
 //! The transfer rows move the counters by a trigger, and the database refuses by itself an overdraft, a second
 //! transfer of one id, a second resolution, and every update or deletion (`migrations/sqlite/`).
 
-mod audit;
-mod commit;
-mod days;
-mod payouts;
 mod rows;
-mod spans;
 mod statements;
 
+use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
-use ledger::{AccountKey, Owner};
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
-use tokio::sync::Mutex;
+use ledger::AccountKey;
+use serde::Serialize;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_stream::StreamExt;
 
-use super::merkle::Day;
-use super::payout::{Payable, Payout, PayoutFilter};
-use super::rows as columns;
+use super::plan::OwnerRow;
+use super::rows::{self as columns, stored};
 use super::seal::{self, Seal, Sealing};
+use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted};
+use super::statements::SCHEMA_VERSION;
 use super::{
-    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, KeyRecord, LedgerStore, Maturing,
-    OpenError, Outcome, ReservationRecord, Settled, Span, StoreError,
+    AuditReport, BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, batch,
+    session,
 };
 use crate::limits::{LOCK_WAIT, READER_WAIT, READERS};
+use rows::{account_json, lease_hex, settlement_json, transfer_id_hex, transfer_json};
 
 /// The schema, one migration after the other; each only adds.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -83,7 +85,7 @@ impl SqliteStore {
             .await
             .map_err(failed)?;
         check_version(path, &mut connection).await?;
-        let report = audit::audit(&mut connection).await?;
+        let report = super::audit::audit(&mut connection).await?;
         connection.close().await.map_err(failed)?;
         Ok(report)
     }
@@ -104,30 +106,25 @@ impl SqliteStore {
             .map_err(failed)?;
         connection.close().await.map_err(failed)
     }
-
-    async fn owner_exists(&self, owner: Owner) -> Result<bool, StoreError> {
-        let row = sqlx::query(statements::OWNER_EXISTS)
-            .bind(columns::stored(owner.id().get()))
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed("look for an account"))?;
-        Ok(columns::int(&row, 0)? > 0)
-    }
 }
 
 /// Refuses a schema that the audit does not know.
 async fn check_version(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let row = sqlx::query(statements::SCHEMA_VERSION)
+    let row = sqlx::query(SCHEMA_VERSION)
         .fetch_one(connection)
         .await
         .map_err(|source| open_error(path, source))?;
     let version = columns::int(&row, 0).map_err(|source| OpenError::Unusable { source })?;
     let known = MIGRATIONS.iter().map(|migration| migration.version).max();
-    if Some(version) < known {
-        let database = path.display().to_string();
-        return Err(OpenError::Behind { database });
+    let database = path.display().to_string();
+    match known.map(|known| version.cmp(&known)) {
+        Some(Ordering::Less) => Err(OpenError::Behind { database }),
+        Some(Ordering::Greater) => Err(OpenError::Migrate {
+            database,
+            source: MigrateError::VersionMissing(version),
+        }),
+        Some(Ordering::Equal) | None => Ok(()),
     }
-    Ok(())
 }
 
 async fn migrate(path: &Path, options: SqliteConnectOptions) -> Result<(), OpenError> {
@@ -143,12 +140,15 @@ async fn migrate(path: &Path, options: SqliteConnectOptions) -> Result<(), OpenE
     connection.close().await.map_err(failed)
 }
 
-/// Seals what was booked before there were seals.
+/// Seals what was booked before there were seals: once in the life of a file. Where that was done, transfers without a
+/// seal have lost theirs.
 async fn seal_history(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed("begin a transaction"))?;
+    let mut transaction = connection.begin_writing().await?;
+    let doing = "look for seals";
+    let state = session::row(&mut *transaction, statements::SEALED, vec![], doing).await?;
+    if columns::int(&state, 0)? > 0 {
+        return session::check_sealed(&mut *transaction).await;
+    }
     let mut sealing = Sealing::after(seal::Digest::default());
     let mut range = None;
     {
@@ -162,8 +162,11 @@ async fn seal_history(connection: &mut SqliteConnection) -> Result<(), StoreErro
     }
     if let Some((first, through)) = range {
         let hash = sealing.finish();
-        commit::insert_seal(&mut transaction, Seal { first, through, hash }).await?;
+        batch::insert_seal(&mut *transaction, Seal { first, through, hash }).await?;
     }
+    transaction
+        .execute(statements::MARK_SEALED, vec![], "note that history is sealed")
+        .await?;
     transaction.commit().await.map_err(failed("commit"))
 }
 
@@ -203,8 +206,8 @@ fn open_error(path: &Path, source: sqlx::Error) -> OpenError {
     }
 }
 
-fn migrate_error(path: &Path, source: sqlx::migrate::MigrateError) -> OpenError {
-    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+fn migrate_error(path: &Path, source: MigrateError) -> OpenError {
+    use MigrateError::{Execute, ExecuteMigration};
     if let Execute(source) | ExecuteMigration(source, _) = source {
         return open_error(path, source);
     }
@@ -231,229 +234,176 @@ fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     }
 }
 
-impl LedgerStore for SqliteStore {
-    async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
-        let mut writer = self.writer.lock().await;
-        commit::commit(&mut writer, changes, now).await
+/// A statement with its parameters.
+fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Sqlite, SqliteArguments> {
+    let query = sqlx::query(statement);
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// Values as the one JSON parameter that a statement takes.
+fn list<T: Serialize>(values: impl IntoIterator<Item = T>) -> Value {
+    let values: Vec<T> = values.into_iter().collect();
+    Value::Text(serde_json::to_string(&values).expect("numbers and texts are JSON"))
+}
+
+impl Session for SqliteConnection {
+    type Row = SqliteRow;
+
+    const OWN: OwnStatements = statements::OWN;
+
+    fn failure(doing: &'static str, source: sqlx::Error) -> StoreError {
+        failed(doing)(source)
     }
 
-    async fn key_by_hash(&self, secret_sha256: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sqlx::query(statements::KEY_BY_HASH)
-            .bind(secret_sha256.as_slice())
-            .fetch_optional(&self.readers)
+    async fn begin_writing(&mut self) -> Result<InTransaction<'_, Self>, StoreError> {
+        // The write lock is taken at once, so what is read stays true until the commit.
+        self.begin_with("BEGIN IMMEDIATE")
             .await
-            .map_err(failed("look for a key"))?;
-        row.as_ref().map(columns::key).transpose()
+            .map_err(failed("begin a transaction"))
     }
 
-    async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
-        };
-        if !self.owner_exists(owner).await? {
-            return Ok(None);
+    async fn begin_snapshot(&mut self) -> Result<InTransaction<'_, Self>, StoreError> {
+        self.begin().await.map_err(failed("begin a transaction"))
+    }
+
+    async fn rows(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let rows = query(statement, values).fetch_all(self).await;
+        rows.map_err(failed(doing))
+    }
+
+    async fn each(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+        mut take: impl FnMut(&SqliteRow) + Send,
+    ) -> Result<(), StoreError> {
+        let mut rows = query(statement, values).fetch(self);
+        while let Some(row) = rows.next().await {
+            take(&row.map_err(failed(doing))?);
         }
-        let keys = sqlx::query(statements::KEYS_OF_OWNER)
-            .bind(columns::stored(owner.id().get()))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list keys"))?;
-        keys.iter().map(columns::key).collect::<Result<_, _>>().map(Some)
+        Ok(())
     }
 
-    async fn balances(&self, owner: AccountId) -> Result<Option<Balances>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
-        };
-        let (first, last) = AccountKey::range_of(owner);
-        let accounts = sqlx::query(statements::ACCOUNTS_OF_OWNER)
-            .bind(first)
-            .bind(last)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("read balances"))?;
-        if accounts.is_empty() {
-            return Ok(None);
+    async fn find(&mut self, statement: &'static str, wanted: Wanted) -> Result<Vec<SqliteRow>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
         }
-        columns::balances(&accounts).map(Some)
-    }
-
-    async fn history(
-        &self,
-        owner: AccountId,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Option<Vec<BookedTransfer>>, StoreError> {
-        let Some(owner) = Owner::new(owner) else {
-            return Ok(None);
+        let list = match wanted {
+            Wanted::Numbers(numbers) => list(numbers),
+            Wanted::Ids(ids) => list(ids.into_iter().map(transfer_id_hex)),
+            Wanted::Texts(texts) => list(texts),
+            Wanted::Leases(leases) => list(
+                leases
+                    .into_iter()
+                    .map(|(shard, lease)| (shard.get(), lease_hex(lease))),
+            ),
         };
-        if !self.owner_exists(owner).await? {
-            return Ok(None);
+        self.rows(statement, vec![list], "read the books").await
+    }
+
+    async fn execute(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+        doing: &'static str,
+    ) -> Result<(), StoreError> {
+        let done = query(statement, values).execute(self).await;
+        done.map(drop).map_err(failed(doing))
+    }
+
+    async fn insert_owners(&mut self, owners: &[OwnerRow], at: i64) -> Result<(), StoreError> {
+        for owner in owners {
+            let values = vec![
+                stored(owner.id.get()).into(),
+                owner.request_id.as_str().into(),
+                owner.display_name.as_str().into(),
+                at.into(),
+            ];
+            let doing = "make an owner";
+            self.execute(statements::INSERT_OWNER, values, doing).await?;
         }
-        let transfers = sqlx::query(statements::HISTORY)
-            .bind(columns::stored(owner.id().get()))
-            .bind(before.map_or(i64::MAX, columns::stored))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+        Ok(())
+    }
+
+    async fn insert_accounts(&mut self, accounts: &[AccountKey]) -> Result<(), StoreError> {
+        let opened = list(accounts.iter().map(|account| account_json(*account)));
+        let doing = "open an account";
+        self.execute(statements::INSERT_ACCOUNTS, vec![opened], doing)
             .await
-            .map_err(failed("list transfers"))?;
-        transfers
-            .iter()
-            .map(columns::transfer)
-            .collect::<Result<_, _>>()
-            .map(Some)
     }
 
-    async fn reservations(
-        &self,
-        shard: ShardId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<ReservationRecord>, StoreError> {
-        let transfers = sqlx::query(statements::RESERVATIONS)
-            .bind(i64::from(shard.get()))
-            .bind(columns::stored(after))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list reservations"))?;
-        transfers.iter().map(columns::reservation).collect()
+    async fn insert_transfers(&mut self, transfers: &[BookedTransfer], at: i64) -> Result<(), StoreError> {
+        let values = vec![list(transfers.iter().map(transfer_json)), at.into()];
+        let doing = "book transfers";
+        self.execute(statements::INSERT_TRANSFERS, values, doing).await
     }
 
-    async fn reserved_balances(
-        &self,
-        shard: ShardId,
-        after: Option<AccountId>,
-        limit: u32,
-    ) -> Result<Vec<(AccountId, Credits)>, StoreError> {
-        let after = after
-            .and_then(Owner::new)
-            .map_or(0, |owner| AccountKey::Reserved(owner, shard).number());
-        let accounts = sqlx::query(statements::RESERVED_BALANCES)
-            .bind(i64::from(shard.get()))
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list what is reserved"))?;
-        accounts.iter().map(columns::reserved_balance).collect()
+    async fn insert_settlements(
+        &mut self,
+        settlements: &[(ShardSettlement, Option<KeptRefusal>)],
+        at: i64,
+    ) -> Result<(), StoreError> {
+        let kept = settlements.iter();
+        let kept = list(kept.map(|(settlement, refusal)| settlement_json(settlement, refusal.as_ref())));
+        let doing = "keep settlements";
+        let values = vec![kept, at.into()];
+        self.execute(statements::INSERT_SETTLEMENTS, values, doing).await
     }
 
-    async fn cursor(&self, shard: ShardId) -> Result<Sequence, StoreError> {
-        let row = sqlx::query(statements::CURSOR)
-            .bind(i64::from(shard.get()))
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed("read a cursor"))?;
-        let Some(row) = row else { return Ok(Sequence::ZERO) };
-        columns::unsigned(&row, 0).map(Sequence::new)
+    async fn check_files(&mut self) -> Result<Vec<String>, StoreError> {
+        let doing = "check the database's pages";
+        let checked = self.rows(statements::QUICK_CHECK, vec![], doing).await?;
+        let mut findings = Vec::new();
+        for row in &checked {
+            let said = columns::text(row, 0)?;
+            if said != "ok" {
+                findings.push(said);
+            }
+        }
+        let doing = "check the database's references";
+        for row in &self.rows(statements::FOREIGN_KEY_CHECK, vec![], doing).await? {
+            let (table, rows) = (columns::text(row, 0)?, columns::int(row, 1)?);
+            findings.push(format!("{rows} rows of {table} refer to nothing"));
+        }
+        Ok(findings)
+    }
+}
+
+impl Backend for SqliteStore {
+    type Session = SqliteConnection;
+    type Reader = PoolConnection<Sqlite>;
+    type Writer<'a> = MutexGuard<'a, SqliteConnection>;
+
+    async fn reader(&self) -> Result<Self::Reader, StoreError> {
+        let reader = self.readers.acquire().await;
+        reader.map_err(failed("reach the database"))
     }
 
-    async fn due(
-        &self,
-        standing: Standing,
-        cutoff: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Maturing>, StoreError> {
-        let due = sqlx::query(statements::DUE)
-            .bind(i64::from(columns::earning_kind(standing).code()))
-            .bind(columns::stored(cutoff.as_micros()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("look for earnings that matured"))?;
-        due.iter().map(|row| columns::maturing(row, standing)).collect()
+    async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
+        Ok(self.writer.lock().await)
     }
 
-    async fn first_open_day(&self) -> Result<Option<Day>, StoreError> {
-        let row = sqlx::query(statements::FIRST_OPEN_DAY)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed("look for a day to close"))?;
-        Ok(columns::optional_time(&row, 0)?.map(Day::of))
+    fn gave_up(_error: &StoreError) -> bool {
+        // There is one writer, who waits for the lock: nobody is given up.
+        false
     }
 
-    async fn close_day(&self, day: Day, now: Timestamp) -> Result<ClosedDay, StoreError> {
-        let mut writer = self.writer.lock().await;
-        days::close(&mut writer, day, now).await
-    }
-
-    async fn closed_days(&self, after: Option<Day>, limit: u32) -> Result<Vec<ClosedDay>, StoreError> {
-        let days = sqlx::query(statements::CLOSED_DAYS)
-            .bind(after.map_or(-1, |day| i64::from(day.get())))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("list closed days"))?;
-        days.iter().map(columns::closed_day).collect()
-    }
-
-    async fn booked_between(
-        &self,
-        owner: AccountId,
-        span: Span,
-        limit: u32,
-    ) -> Result<Option<(Credits, Vec<BookedTransfer>)>, StoreError> {
-        self.find_booked(owner, span, limit).await
-    }
-
-    async fn settled_between(
-        &self,
-        owner: AccountId,
-        span: Span,
-        limit: u32,
-    ) -> Result<Vec<Settled>, StoreError> {
-        self.find_settled(owner, span, limit).await
-    }
-
-    async fn earned_before(
-        &self,
-        owner: AccountId,
-        island: IslandId,
-        until: Timestamp,
-    ) -> Result<Credits, StoreError> {
-        self.sum_earned(owner, island, until).await
-    }
-
-    async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {
-        self.find_payout(id).await
-    }
-
-    async fn payouts(
-        &self,
-        filter: PayoutFilter,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<(u64, Payout)>, StoreError> {
-        self.list_payouts(filter, before, limit).await
-    }
-
-    async fn payouts_to_send(&self, now: Timestamp, limit: u32) -> Result<Vec<Payout>, StoreError> {
-        self.find_payouts_to_send(now, limit).await
-    }
-
-    async fn weekly_payable(
-        &self,
-        since: Day,
-        after: Option<AccountId>,
-        limit: u32,
-    ) -> Result<Vec<Payable>, StoreError> {
-        self.find_weekly_payable(since, after, limit).await
-    }
-
-    async fn audit(&self) -> Result<AuditReport, StoreError> {
-        let mut reader = self.readers.acquire().await.map_err(failed("begin an audit"))?;
-        audit::audit(&mut reader).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
+    async fn shut(&self) -> Result<(), StoreError> {
         self.readers.close().await;
         let mut writer = self.writer.lock().await;
         // Moves the log into the file and empties it, so that the file alone is a whole backup.
-        sqlx::query(statements::CHECKPOINT)
-            .execute(&mut *writer)
+        writer
+            .execute(statements::CHECKPOINT, vec![], "checkpoint the log")
             .await
-            .map_err(failed("checkpoint the log"))?;
-        Ok(())
     }
 }

@@ -1,10 +1,15 @@
 //! What every store must do, whatever its database.
 
+use std::sync::Arc;
+
+use billing::maturing::mature_all;
 use billing::store::merkle::Day;
 use billing::store::{Change, LedgerStore, Maturing, NewKey, Outcome, Rejection};
+use billing::writer;
 use domain::{AccountId, Credits, KeyId, Liquidity, Sequence, Standing, Timestamp, TransferId};
 use ledger::{AccountKey, Applied, Mode, TransferKind};
 use proto::convert::billing::KeyScope;
+use service::shutdown::Shutdown;
 
 use crate::support::{
     Books, SHARD, at, grant, nano, on_every_store, open_owner, owner, payout, reserve, settle, settlement,
@@ -241,10 +246,18 @@ async fn earnings_mature_once_and_only_when_they_are_old_enough(books: Books<imp
         .await
         .unwrap();
     assert_eq!(
-        books.store.due(Standing::Established, at(99), 10).await.unwrap(),
+        books
+            .store
+            .due(Standing::Established, at(99), None, 10)
+            .await
+            .unwrap(),
         []
     );
-    let due = books.store.due(Standing::Established, at(100), 10).await.unwrap();
+    let due = books
+        .store
+        .due(Standing::Established, at(100), None, 10)
+        .await
+        .unwrap();
     let [first] = due[..] else { panic!("{due:?}") };
     assert_eq!(
         (first.owner, first.after, first.amount),
@@ -259,10 +272,18 @@ async fn earnings_mature_once_and_only_when_they_are_old_enough(books: Books<imp
         Outcome::Rejected(Rejection::NotNextToMature)
     );
     assert_eq!(
-        books.store.due(Standing::Established, at(199), 10).await.unwrap(),
+        books
+            .store
+            .due(Standing::Established, at(199), None, 10)
+            .await
+            .unwrap(),
         []
     );
-    let due = books.store.due(Standing::Established, at(200), 10).await.unwrap();
+    let due = books
+        .store
+        .due(Standing::Established, at(200), None, 10)
+        .await
+        .unwrap();
     assert_eq!((due[0].after, due[0].amount), (first.through, nano(200_000_000)));
     books.take(Change::Mature(due[0])).await;
     let island = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
@@ -273,7 +294,7 @@ async fn earnings_mature_once_and_only_when_they_are_old_enough(books: Books<imp
     assert_eq!(
         books
             .store
-            .due(Standing::Established, at(u64::MAX), 10)
+            .due(Standing::Established, at(u64::MAX), None, 10)
             .await
             .unwrap(),
         []
@@ -286,7 +307,7 @@ async fn a_claim_of_maturity_that_skips_or_invents_is_refused(books: Books<impl 
     books.take(settle(settlement(5, 1, 1, 2, 1_000))).await;
     let due = books
         .store
-        .due(Standing::Established, at(u64::MAX), 10)
+        .due(Standing::Established, at(u64::MAX), None, 10)
         .await
         .unwrap()[0];
     for wrong in [
@@ -425,15 +446,27 @@ async fn earnings_on_probation_wait_apart(books: Books<impl LedgerStore>) {
     let island = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
     assert_eq!(island.pending, nano(300_000_000));
     // The established ones mature first, although they came later.
-    let established = books.store.due(Standing::Established, at(200), 10).await.unwrap();
+    let established = books
+        .store
+        .due(Standing::Established, at(200), None, 10)
+        .await
+        .unwrap();
     assert_eq!(established.len(), 1);
     assert_eq!(established[0].amount, nano(200_000_000));
     books.take(Change::Mature(established[0])).await;
     assert_eq!(
-        books.store.due(Standing::Probation, at(99), 10).await.unwrap(),
+        books
+            .store
+            .due(Standing::Probation, at(99), None, 10)
+            .await
+            .unwrap(),
         []
     );
-    let probation = books.store.due(Standing::Probation, at(100), 10).await.unwrap();
+    let probation = books
+        .store
+        .due(Standing::Probation, at(100), None, 10)
+        .await
+        .unwrap();
     assert_eq!(probation[0].amount, nano(100_000_000));
     assert_eq!(
         books.take(Change::Mature(probation[0])).await,
@@ -522,7 +555,42 @@ async fn the_chain_names_everything_that_was_booked(books: Books<impl LedgerStor
     );
 }
 
+async fn an_owner_whose_earnings_are_refused_holds_nobody_up(books: Books<impl LedgerStore>) {
+    books.fund().await;
+    books.take(open_owner("third")).await;
+    // Owner 2's available account has nearly counted to the end of its range: nothing more comes into it.
+    let most = i64::MAX - 1_000_000_000_000;
+    books.take(grant(30, 2, most)).await;
+    books.take(reserve(31, 2, 999_900_000_000, 999_900_000_000)).await;
+    let (debit, credit) = (
+        AccountKey::Reserved(owner(2), SHARD),
+        AccountKey::Available(owner(2)),
+    );
+    let back = transfer(32, TransferKind::Return, debit, credit, 999_900_000_000);
+    assert_eq!(
+        books.take(Change::Book(vec![back])).await,
+        Outcome::Booked(Applied::Booked)
+    );
+    books.take(settle(settlement(5, 1, 1, 2, 2_000))).await;
+    books.take(settle(settlement(6, 2, 1, 3, 2_000))).await;
+    let (writer, writing) = writer::start(Arc::clone(&books.store), || at(9), Shutdown::manual());
+    mature_all(&*books.store, &writer, Standing::Established, at(9), 1)
+        .await
+        .unwrap();
+    drop(writer);
+    writing.await.unwrap();
+    let third = books.store.balances(AccountId::new(3)).await.unwrap().unwrap();
+    assert_eq!(
+        (third.available, third.pending),
+        (nano(200_000_000), Credits::ZERO)
+    );
+    let second = books.store.balances(AccountId::new(2)).await.unwrap().unwrap();
+    assert_eq!(second.pending, nano(200_000_000));
+    books.assert_clean().await;
+}
+
 on_every_store!(
+    an_owner_whose_earnings_are_refused_holds_nobody_up,
     an_account_is_made_once_per_request,
     what_one_batch_makes_the_next_change_in_it_can_use,
     a_refused_change_leaves_the_others_of_its_batch_alone,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use billing::store::sqlite::SqliteStore;
 use billing::store::{Change, Durability, LedgerStore, Outcome};
 use domain::{AccountId, TransferId};
 use ledger::{AccountKey, Applied, Mode};
@@ -94,7 +95,13 @@ async fn contend<S: LedgerStore>(books: &Books<S>, stores: Vec<Arc<S>>) {
 #[tokio::test]
 async fn thirty_two_writers_of_one_sqlite_break_nothing() {
     let books = sqlite(Durability::Synced).await;
-    let stores = vec![Arc::clone(&books.store)];
+    // Four of one file, as a service and its tools would have it.
+    let mut stores = vec![Arc::clone(&books.store)];
+    let path = books.folder.path().join("billing.sqlite");
+    for _ in 1..4 {
+        let store = SqliteStore::open(&path, Durability::Synced).await.unwrap();
+        stores.push(Arc::new(store));
+    }
     contend(&books, stores).await;
 }
 

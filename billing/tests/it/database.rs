@@ -9,7 +9,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use crate::support::{at, books, grant, open_owner, settle, settlement};
+use crate::support::{at, books, grant, open_owner, settle, settlement, sqlite};
 
 async fn direct(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new()
@@ -35,6 +35,7 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
     let books = books().await;
     books.fund().await;
     books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+    books.leave_a_row_in_every_table().await;
     let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
     // Owner 1's accounts: available 1048577, reserved 1048578, pending 1048579. Grants are 8, fees 9.
     let attacks = [
@@ -111,10 +112,47 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
         ("UPDATE settlements SET charge = 1", "a settlement never changes"),
         ("DELETE FROM settlements", "a settlement is never deleted"),
         (
-            "INSERT OR REPLACE INTO settlements SELECT shard, lease, 9, job, epoch, consumer, island_owner, island, model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message, created_at, standing FROM settlements",
+            "INSERT OR REPLACE INTO settlements SELECT shard, lease, 9, job, epoch, consumer, island_owner, island, model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, refusal, refusal_message, created_at + 864000000000, standing FROM settlements",
             "a lease is settled once",
         ),
         ("DELETE FROM owners", "an owner is never deleted"),
+        (
+            "INSERT OR REPLACE INTO owners (id, request_id, display_name, created_at) VALUES (1, 'other', 'x', 0)",
+            "an owner is made once",
+        ),
+        (
+            "INSERT OR REPLACE INTO api_keys SELECT id, 2, name, scope, prefix, secret_sha256, created_at, NULL FROM api_keys",
+            "a key is made once",
+        ),
+        (
+            "INSERT OR REPLACE INTO engine_cursor (shard, epoch, sequence) VALUES (0, 0, 4)",
+            "a cursor only moves forward",
+        ),
+        (
+            "UPDATE engine_cursor SET sequence = 4",
+            "a cursor only moves forward",
+        ),
+        ("DELETE FROM engine_cursor", "a cursor is never deleted"),
+        (
+            "INSERT OR REPLACE INTO matured SELECT account, 0 FROM matured",
+            "maturity only moves forward",
+        ),
+        ("DELETE FROM matured", "what matured stays matured"),
+        ("UPDATE fenced_days SET day = 9", "a fence never changes"),
+        ("DELETE FROM fenced_days", "a fence stays"),
+        (
+            "INSERT OR REPLACE INTO fenced_days (day) VALUES (0)",
+            "a day is fenced once",
+        ),
+        (
+            "UPDATE closed_days SET settlements = 9",
+            "a day that is closed never changes",
+        ),
+        ("DELETE FROM closed_days", "a day that is closed stays closed"),
+        (
+            "INSERT INTO closed_days (day, settlements, root, closed_at) VALUES (5, 0, zeroblob(32), 0)",
+            "a day is fenced before it is closed",
+        ),
         ("UPDATE seals SET hash = zeroblob(32)", "a seal never changes"),
         ("DELETE FROM seals", "a seal is never deleted"),
         (
@@ -222,6 +260,51 @@ async fn an_audit_finds_what_was_changed_behind_the_triggers() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_a_finding_and_not_the_end_of_the_audit() {
+    let spoilt = [
+        "DROP TRIGGER settlements_stay; UPDATE settlements SET price = -7",
+        "DROP TRIGGER matured_advances; UPDATE matured SET account = 5",
+        "DROP TRIGGER closed_days_stay; UPDATE closed_days SET root = x'00'",
+        "DROP TRIGGER engine_cursor_advances; UPDATE engine_cursor SET sequence = -1",
+    ];
+    for tampering in spoilt {
+        let books = books().await;
+        books.fund().await;
+        books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+        books.leave_a_row_in_every_table().await;
+        let mut db = direct(&books.folder.path().join("billing.sqlite")).await;
+        sqlx::raw_sql("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
+            .execute(&mut db)
+            .await
+            .unwrap();
+        sqlx::raw_sql(tampering).execute(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        let report = books.store.audit().await.unwrap();
+        assert!(!report.is_clean(), "{tampering}");
+        // It went on to the end all the same.
+        assert!(report.transfers > 5 && report.accounts > 5, "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn books_that_lost_every_seal_are_refused_and_not_sealed_anew() {
+    let books = books().await;
+    books.fund().await;
+    let path = books.folder.path().join("billing.sqlite");
+    let mut db = direct(&path).await;
+    sqlx::raw_sql("DROP TRIGGER seals_remain; DELETE FROM seals")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    for _ in 0..2 {
+        let error = SqliteStore::open(&path, Durability::Synced).await.unwrap_err();
+        assert!(matches!(error, OpenError::Unusable { .. }), "{error:?}");
+    }
+    assert!(!SqliteStore::audit_file(&path).await.unwrap().is_clean());
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_database_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("billing.sqlite");
@@ -261,6 +344,9 @@ async fn a_database_of_a_later_version_is_refused() {
     db.close().await.unwrap();
     let error = SqliteStore::open(&path, Durability::Synced).await.unwrap_err();
     assert!(matches!(error, OpenError::Migrate { .. }), "{error:?}");
+    // Nor does an audit guess what a later version means.
+    let error = SqliteStore::audit_file(&path).await.unwrap_err();
+    assert!(error.to_string().contains("schema"), "{error:#}");
 }
 
 #[tokio::test]
@@ -356,4 +442,33 @@ async fn books_of_the_first_schema_are_brought_up_whole_and_sealed() {
         .await
         .unwrap();
     assert_eq!((kept.get::<i64, _>(0), kept.get::<i64, _>(1)), (1_048_579, 3));
+}
+
+#[tokio::test]
+async fn a_day_is_read_beside_the_writer() {
+    let books = sqlite(Durability::Lost).await;
+    books.fund().await;
+    let settlements: Vec<_> = (1..=6_000)
+        .map(|lease| settle(settlement(lease, lease, 1, 2, 1)))
+        .collect();
+    books.store.commit(&settlements, at(1)).await.unwrap();
+    let day = books.store.first_open_day().await.unwrap().unwrap();
+    let closing = books.store.close_day(day, day.end());
+    let mut closing = std::pin::pin!(closing);
+    let mut booked_meanwhile = 0;
+    let closed = loop {
+        let id = 1_000_000 + booked_meanwhile;
+        tokio::select! {
+            biased;
+            closed = &mut closing => break closed.unwrap(),
+            outcome = books.take(grant(id, 1, 1)) => {
+                assert_eq!(outcome, Outcome::Booked(ledger::Applied::Booked));
+                booked_meanwhile += 1;
+            }
+        }
+    };
+    assert_eq!((closed.day, closed.settlements), (day, 6_000));
+    // One that held the writer from its first look to its last row would have let nobody through.
+    assert!(booked_meanwhile > 0);
+    books.assert_clean().await;
 }

@@ -99,9 +99,10 @@ impl<S: LedgerStore> LedgerStore for Gated<S> {
         &self,
         standing: Standing,
         cutoff: Timestamp,
+        after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<Maturing>, StoreError> {
-        self.inner.due(standing, cutoff, limit).await
+        self.inner.due(standing, cutoff, after, limit).await
     }
 
     async fn first_open_day(&self) -> Result<Option<Day>, StoreError> {

@@ -3,13 +3,14 @@
 //! The normal tests fill a little and check the answers; `cargo xtask test --long billing-large` fills ten million transfers
 //! and prints how long the answers took beside those at ten thousand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use billing::store::{Change, Durability, LedgerStore};
 use domain::AccountId;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 
 use crate::support::{Books, at, grant, open_owner, postgres, reserve, sqlite};
 
@@ -94,6 +95,22 @@ async fn ask<S: LedgerStore>(books: &Books<S>, transfers: u64) -> [Duration; 2] 
     })
 }
 
+/// How many rows of the transfers PostgreSQL has read so far, for whomever; known once the readers have gone.
+async fn rows_read(db: &mut PgConnection) -> i64 {
+    let others =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend'";
+    loop {
+        let left: i64 = sqlx::query_scalar(others).fetch_one(&mut *db).await.unwrap();
+        if left == 0 {
+            break;
+        }
+    }
+    db.execute("SELECT pg_stat_clear_snapshot()").await.unwrap();
+    let read = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'transfers'";
+    sqlx::query_scalar(read).fetch_one(db).await.unwrap()
+}
+
 fn report(database: &str, transfers: u64, small: [Duration; 2], large: [Duration; 2]) {
     let figures = |place: usize| {
         let (small, large) = (small[place].as_micros(), large[place].as_micros());
@@ -169,4 +186,22 @@ async fn postgresql_answers_as_fast_with_ten_million_transfers_below() {
     let transfers = long_count();
     fill(SMALL + 1, transfers).await;
     report("postgres", transfers, small, ask(&books, transfers).await);
+    // Whatever the clock says: a page reads a page of either side, and no more.
+    books.store.close().await.unwrap();
+    let before = rows_read(&mut db).await;
+    let Books { database, folder, .. } = books;
+    let store = Arc::new(database.as_ref().unwrap().open(Durability::Lost).await);
+    let again = Books {
+        folder,
+        database,
+        store,
+    };
+    ask(&again, transfers).await;
+    again.store.close().await.unwrap();
+    let read = rows_read(&mut db).await - before;
+    let most = i64::from(ASKED * 3 * PAGE);
+    assert!(
+        read > 0 && read <= most,
+        "{read} rows were read for {ASKED} pages of {PAGE}"
+    );
 }

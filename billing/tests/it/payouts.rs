@@ -31,7 +31,11 @@ async fn earn(books: &Books<impl LedgerStore>) {
     books.fund().await;
     // At 0.1 credits per 1,000 units.
     books.take(settle(settlement(1, 1, 1, 2, 1_000_000))).await;
-    let due = books.store.due(Standing::Established, at(1), 10).await.unwrap();
+    let due = books
+        .store
+        .due(Standing::Established, at(1), None, 10)
+        .await
+        .unwrap();
     for maturing in due {
         books.take(Change::Mature(maturing)).await;
     }

@@ -31,6 +31,7 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
     let books = postgres(Durability::Synced).await;
     books.fund().await;
     books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+    books.leave_a_row_in_every_table().await;
     let mut db = books.database.as_ref().unwrap().direct().await;
     // Owner 1's accounts: available 1048577, reserved 1048578, pending 1048579. Grants are 8, fees 9.
     let overdraft = "new row for relation \"accounts\" violates check constraint \"no_overdraft\"";
@@ -78,7 +79,24 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
             "a seal follows the one before",
         ),
         ("DELETE FROM owners".to_owned(), "an owner is never deleted"),
-        ("UPDATE engine_cursor SET sequence = -1".to_owned(), "accepted, 0 rows"),
+        ("UPDATE engine_cursor SET sequence = 4".to_owned(), "a cursor only moves forward"),
+        ("UPDATE engine_cursor SET sequence = -1".to_owned(), "a cursor only moves forward"),
+        ("DELETE FROM engine_cursor".to_owned(), "a cursor is never deleted"),
+        ("TRUNCATE engine_cursor".to_owned(), "a cursor is never deleted"),
+        ("UPDATE matured SET through = 0".to_owned(), "maturity only moves forward"),
+        ("DELETE FROM matured".to_owned(), "what matured stays matured"),
+        ("TRUNCATE matured".to_owned(), "what matured stays matured"),
+        ("TRUNCATE seals".to_owned(), "a seal is never deleted"),
+        ("UPDATE fenced_days SET day = 9".to_owned(), "a fence never changes"),
+        ("DELETE FROM fenced_days".to_owned(), "a fence stays"),
+        ("TRUNCATE fenced_days CASCADE".to_owned(), "a fence stays"),
+        ("DELETE FROM closed_days".to_owned(), "a day that is closed stays closed"),
+        ("TRUNCATE closed_days".to_owned(), "a day that is closed stays closed"),
+        ("TRUNCATE api_keys".to_owned(), "a key is never deleted"),
+        (
+            "INSERT INTO closed_days (day, settlements, root, closed_at) SELECT 5, 0, root, 0 FROM closed_days".to_owned(),
+            "insert or update on table \"closed_days\" violates foreign key constraint \"closed_days_fenced\"",
+        ),
     ];
     for (attack, expected) in attacks {
         assert_eq!(objection(&mut db, &attack).await, expected, "{attack}");
@@ -204,6 +222,11 @@ async fn an_audit_finds_what_was_changed_behind_the_triggers() {
         ),
         ("DELETE FROM seals", "is not sealed"),
         ("DELETE FROM matured", "off what was earned"),
+        (
+            "UPDATE fenced_days SET hash = decode(repeat('00', 32), 'hex')",
+            "is not the one that was noted then",
+        ),
+        ("UPDATE fenced_days SET through = 99", "are not all there"),
         // Two legs that come to the same, in other hands.
         (
             "UPDATE transfers SET credit = 1048579 WHERE kind = 'charge'",
@@ -215,7 +238,7 @@ async fn an_audit_finds_what_was_changed_behind_the_triggers() {
         books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
         let due = books
             .store
-            .due(domain::Standing::Established, at(5), 1)
+            .due(domain::Standing::Established, at(5), None, 1)
             .await
             .unwrap();
         books.take(billing::store::Change::Mature(due[0])).await;
@@ -291,6 +314,75 @@ async fn the_service_can_log_in_as_a_mere_member_of_the_role() {
     let outcomes = done.unwrap_or_else(|| panic!("{store:?}")).unwrap();
     assert_eq!(outcomes[1], Outcome::Booked(ledger::Applied::Booked));
     assert_eq!(clean, Some(true));
+}
+
+#[tokio::test]
+async fn a_login_that_may_not_become_the_services_role_is_told_how_it_may() {
+    let database = TestDatabase::make().await;
+    PostgresStore::migrate(&database.address()).await.unwrap();
+    let login = format!("stranger_{}", std::process::id());
+    let create = format!("CREATE ROLE {login} LOGIN");
+    database.administer(&create).await.unwrap();
+    let mut db = database.direct().await;
+    let may_look =
+        format!("GRANT SELECT ON _sqlx_migrations TO {login}; GRANT USAGE ON SCHEMA public TO {login}");
+    let granted = db.execute(AssertSqlSafe(may_look)).await;
+    let opened = PostgresStore::open(&database.address_as(&login), Schema::AsItIs, Durability::Synced).await;
+    // Roles outlive databases: gone before anything is asserted.
+    db.execute(AssertSqlSafe(format!("DROP OWNED BY {login}; DROP ROLE {login}")))
+        .await
+        .unwrap();
+    granted.unwrap();
+    let error = opened.unwrap_err();
+    assert!(matches!(error, OpenError::Role { .. }), "{error:?}");
+    assert!(error.to_string().contains("GRANT atoll_billing TO"), "{error}");
+}
+
+#[tokio::test]
+async fn books_that_lost_every_seal_are_refused() {
+    let books = postgres(Durability::Synced).await;
+    books.fund().await;
+    let database = books.database.as_ref().unwrap();
+    let mut db = database.direct().await;
+    db.execute("SET session_replication_role = replica; DELETE FROM seals")
+        .await
+        .unwrap();
+    let error = PostgresStore::open(&database.address(), Schema::Migrate, Durability::Synced)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OpenError::Unusable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_day_is_read_beside_the_writer() {
+    let books = postgres(Durability::Synced).await;
+    books.fund().await;
+    books.take(settle(settlement(5, 1, 1, 2, 1_500))).await;
+    let day = books.store.first_open_day().await.unwrap().unwrap();
+    let mut db = books.database.as_ref().unwrap().direct().await;
+    // Whoever reads settlements waits now, for as long as we like.
+    db.execute("BEGIN; LOCK TABLE settlements IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let store = Arc::clone(&books.store);
+    let closing = tokio::spawn(async move { store.close_day(day, day.end()).await });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'settlements'::regclass";
+    loop {
+        let waits: i64 = sqlx::query_scalar(waiting).fetch_one(&mut db).await.unwrap();
+        if waits > 0 {
+            break;
+        }
+    }
+    let outcome = books.take(grant(90, 1, 5)).await;
+    assert_eq!(outcome, Outcome::Booked(ledger::Applied::Booked));
+    db.execute("ROLLBACK").await.unwrap();
+    let closed = closing.await.unwrap().unwrap();
+    assert_eq!((closed.day, closed.settlements), (day, 1));
+    // What was booked after the fence is not in the chain that the day ended with.
+    let head = closed.chain.unwrap();
+    let report = books.store.audit().await.unwrap();
+    assert!(head.through < report.transfers && report.chain_head != Some(head.hash));
+    books.assert_clean().await;
 }
 
 #[tokio::test]

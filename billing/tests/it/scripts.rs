@@ -33,20 +33,68 @@ async fn ask(store: &impl LedgerStore, owners: u64, now: Timestamp) -> Answers {
         let owner = AccountId::new(number);
         answers.push(format!("{number}: {:?}", store.balances(owner).await.unwrap()));
         answers.push(format!("{:?}", store.history(owner, None, 7).await.unwrap()));
+        answers.push(walked_history(store, owner, 50 + u32::try_from(number).unwrap()).await);
         answers.push(format!("{:?}", store.keys_of(owner).await.unwrap()));
     }
     answers.push(format!(
         "{:?}",
         store.reserved_balances(SHARD, None, 1_000).await.unwrap()
     ));
+    answers.push(walked_balances(store).await);
     answers.push(format!("{:?}", store.reservations(SHARD, 50, 20).await.unwrap()));
+    answers.push(walked_reservations(store, 97).await);
     answers.push(format!("{:?}", store.cursor(SHARD).await.unwrap()));
     for standing in Standing::ALL {
-        answers.push(format!("{:?}", store.due(standing, now, 5).await.unwrap()));
+        answers.push(format!("{:?}", store.due(standing, now, None, 5).await.unwrap()));
     }
     answers.push(format!("{:?}", store.first_open_day().await.unwrap()));
     answers.push(format!("{:?}", store.closed_days(None, 10).await.unwrap()));
     Answers(answers)
+}
+
+/// A history page by page is the history at once: nothing twice, nothing left out.
+async fn walked_history(store: &impl LedgerStore, owner: AccountId, page: u32) -> String {
+    let Some(whole) = store.history(owner, None, u32::MAX).await.unwrap() else {
+        return "nobody".to_owned();
+    };
+    let mut walked = Vec::new();
+    let mut before = None;
+    loop {
+        let next = store.history(owner, before, page).await.unwrap().unwrap();
+        let Some(last) = next.last() else { break };
+        before = Some(last.number);
+        walked.extend(next);
+    }
+    assert_eq!(walked, whole);
+    format!("{} transfers, the first {:?}", whole.len(), whole.last())
+}
+
+async fn walked_reservations(store: &impl LedgerStore, page: u32) -> String {
+    let whole = store.reservations(SHARD, 0, u32::MAX).await.unwrap();
+    let mut walked = Vec::new();
+    let mut after = 0;
+    loop {
+        let next = store.reservations(SHARD, after, page).await.unwrap();
+        let Some(last) = next.last() else { break };
+        after = last.number;
+        walked.extend(next);
+    }
+    assert_eq!(walked, whole);
+    format!("{} reservations, the last {:?}", whole.len(), whole.last())
+}
+
+async fn walked_balances(store: &impl LedgerStore) -> String {
+    let whole = store.reserved_balances(SHARD, None, u32::MAX).await.unwrap();
+    let mut walked = Vec::new();
+    let mut after = None;
+    loop {
+        let next = store.reserved_balances(SHARD, after, 3).await.unwrap();
+        let Some((last, _)) = next.last() else { break };
+        after = Some(*last);
+        walked.extend(next);
+    }
+    assert_eq!(walked, whole);
+    format!("{whole:?}")
 }
 
 /// Everything the books come to.
@@ -126,7 +174,7 @@ async fn round(seed: u64) {
 async fn matured(store: &impl LedgerStore, now: Timestamp) -> Vec<Maturing> {
     let mut due = Vec::new();
     for standing in Standing::ALL {
-        due.extend(store.due(standing, now, 20).await.unwrap());
+        due.extend(store.due(standing, now, None, 20).await.unwrap());
     }
     due
 }

@@ -262,6 +262,10 @@ async fn a_day_that_is_over_is_closed_and_its_root_exported_once() {
     let exported: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(exported["root"], data_encoding::HEXLOWER.encode(&closed.root));
     assert_eq!(exported["settlements"], 1);
+    // The chain's head as it was when the day ended: whoever has the file can tell whether anything before was touched.
+    let head = books.store.audit().await.unwrap().chain_head.unwrap();
+    assert_eq!(exported["chain"]["hash"], data_encoding::HEXLOWER.encode(&head));
+    assert_eq!(exported["chain"]["through"], 5);
     // A file that is gone is written again; one that is there is left alone.
     std::fs::remove_file(&file).unwrap();
     close(3_601).await.unwrap();

@@ -59,7 +59,12 @@ async fn a_week() -> TempDir {
             books.store.commit(&[change], now).await.unwrap();
         }
         let cutoff = Timestamp::from_micros((MONDAY + hour * HOUR).saturating_sub(24 * HOUR));
-        for maturing in books.store.due(Standing::Established, cutoff, 100).await.unwrap() {
+        for maturing in books
+            .store
+            .due(Standing::Established, cutoff, None, 100)
+            .await
+            .unwrap()
+        {
             let now = Timestamp::from_micros(MONDAY + hour * HOUR + 3 * QUARTER);
             books
                 .store
@@ -72,7 +77,7 @@ async fn a_week() -> TempDir {
     // Nothing is left for the service's own timer to move.
     for maturing in books
         .store
-        .due(Standing::Established, Timestamp::MAX, 100)
+        .due(Standing::Established, Timestamp::MAX, None, 100)
         .await
         .unwrap()
     {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use billing::store::postgres::PostgresStore;
 use billing::store::sqlite::SqliteStore;
-use billing::store::{Change, Durability, LedgerStore, Outcome, ShardSettlement};
+use billing::store::{Change, Durability, LedgerStore, NewKey, Outcome, ShardSettlement};
 use billing::{Config, Maturity, Running};
 use domain::{
     AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Liquidity, Price, Sequence, ShardId,
@@ -16,7 +16,7 @@ use domain::{
 use ledger::{AccountKey, Mode, Owner, Transfer, TransferKind};
 use proto::billing::v1 as pb;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
-use proto::convert::billing::{SettleBatch, Settlement, settle_to_wire};
+use proto::convert::billing::{KeyScope, SettleBatch, Settlement, settle_to_wire};
 use service::shutdown::Shutdown;
 use tempfile::TempDir;
 use tonic::metadata::MetadataValue;
@@ -234,6 +234,27 @@ impl<S: LedgerStore> Books<S> {
         ];
         let outcomes = self.store.commit(&changes, at(1)).await.unwrap();
         assert_eq!(outcomes[3], Outcome::Reserved(nano(500_000_000_000)));
+    }
+
+    /// A key, a cursor, matured earnings, a closed day: behind a settlement there is a row in every table then.
+    pub(crate) async fn leave_a_row_in_every_table(&self) {
+        let key = NewKey {
+            owner: AccountId::new(1),
+            name: "laptop".into(),
+            scope: KeyScope::Full,
+            prefix: "atoll_sk_".into(),
+            secret_sha256: [7; 32],
+        };
+        self.take(Change::CreateKey(key)).await;
+        self.take(Change::MoveCursor(SHARD, Sequence::new(5))).await;
+        let due = self
+            .store
+            .due(Standing::Established, at(5), None, 1)
+            .await
+            .unwrap();
+        self.take(Change::Mature(due[0])).await;
+        let day = self.store.first_open_day().await.unwrap().unwrap();
+        self.store.close_day(day, day.end()).await.unwrap();
     }
 
     pub(crate) async fn assert_clean(&self) {

@@ -1,58 +1,20 @@
 //! What a batch decided, as rows: one array a column, one statement a table.
 
-use domain::{KeyId, Timestamp};
-use sqlx::PgConnection;
+use domain::{LeaseId, TransferId};
+use ledger::AccountKey;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
-use super::commit::{id_bytes, lease_bytes};
-use super::{failed, payouts, statements};
-use crate::store::plan::{OwnerRow, Rows, Working};
-use crate::store::rows::{liquidity_name, scope_name, stored};
-use crate::store::seal::Seal;
-use crate::store::{BookedTransfer, KeptRefusal, ShardSettlement, StoreError};
+use super::statements;
+use crate::store::plan::OwnerRow;
+use crate::store::rows::{liquidity_name, stored};
+use crate::store::{BookedTransfer, KeptRefusal, ShardSettlement};
 
 /// A statement with its parameters.
 type Insert<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
-async fn execute(
-    connection: &mut PgConnection,
-    insert: Insert<'_>,
-    doing: &'static str,
-) -> Result<(), StoreError> {
-    insert.execute(connection).await.map_err(failed(doing))?;
-    Ok(())
-}
-
-/// Writes what a batch decided.
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    working: &Working,
-    moment: Timestamp,
-) -> Result<(), StoreError> {
-    let rows = &working.rows;
-    let at = stored(moment.as_micros());
-    if !rows.owners.is_empty() {
-        execute(connection, owners(&rows.owners, at), "make an owner").await?;
-    }
-    if !rows.accounts.is_empty() {
-        execute(connection, accounts(rows), "open an account").await?;
-    }
-    let (transfers, seal) = rows.booked(&working.head, moment);
-    if let Some(seal) = seal {
-        execute(connection, insert_transfers(&transfers, at), "book transfers").await?;
-        execute(connection, insert_seal(seal), "seal transfers").await?;
-    }
-    if !rows.settlements.is_empty() {
-        let insert = settlements(&rows.settlements, at);
-        execute(connection, insert, "keep settlements").await?;
-    }
-    write_marks(connection, rows).await?;
-    payouts::write(connection, rows).await?;
-    write_keys(connection, rows, at).await
-}
-
-fn owners<'q>(owners: &[OwnerRow], at: i64) -> Insert<'q> {
+/// Owners.
+pub(super) fn owners<'q>(owners: &[OwnerRow], at: i64) -> Insert<'q> {
     let texts = |text: fn(&OwnerRow) -> &String| -> Vec<String> {
         owners.iter().map(|owner| text(owner).clone()).collect()
     };
@@ -68,8 +30,9 @@ fn owners<'q>(owners: &[OwnerRow], at: i64) -> Insert<'q> {
         .bind(at)
 }
 
-fn accounts<'q>(rows: &Rows) -> Insert<'q> {
-    let accounts = rows.accounts.iter();
+/// Accounts.
+pub(super) fn accounts<'q>(accounts: &[AccountKey]) -> Insert<'q> {
+    let accounts = accounts.iter();
     let numbers = accounts.clone().map(|account| account.number());
     let owners = accounts
         .clone()
@@ -85,7 +48,8 @@ fn accounts<'q>(rows: &Rows) -> Insert<'q> {
         .bind(kinds.collect::<Vec<_>>())
 }
 
-fn insert_transfers<'q>(booked: &[BookedTransfer], at: i64) -> Insert<'q> {
+/// Transfers.
+pub(super) fn transfers<'q>(booked: &[BookedTransfer], at: i64) -> Insert<'q> {
     let transfers = booked.iter().map(|booked| &booked.transfer);
     let numbers = booked.iter().map(|booked| stored(booked.number));
     let kinds = transfers.clone().map(|transfer| transfer.kind.name());
@@ -134,14 +98,8 @@ fn insert_transfers<'q>(booked: &[BookedTransfer], at: i64) -> Insert<'q> {
         .bind(at)
 }
 
-fn insert_seal<'q>(seal: Seal) -> Insert<'q> {
-    sqlx::query(statements::INSERT_SEAL)
-        .bind(stored(seal.first))
-        .bind(stored(seal.through))
-        .bind(seal.hash)
-}
-
-fn settlements<'q>(kept: &[(ShardSettlement, Option<KeptRefusal>)], at: i64) -> Insert<'q> {
+/// Settlements.
+pub(super) fn settlements<'q>(kept: &[(ShardSettlement, Option<KeptRefusal>)], at: i64) -> Insert<'q> {
     let claims = kept.iter().map(|(kept, _)| &kept.settlement);
     let numbers = |number: fn(&ShardSettlement) -> i64| -> Vec<i64> {
         kept.iter().map(|(settlement, _)| number(settlement)).collect()
@@ -190,38 +148,12 @@ fn settlements<'q>(kept: &[(ShardSettlement, Option<KeptRefusal>)], at: i64) -> 
         .bind(at)
 }
 
-/// Cursors, and where maturity has come.
-async fn write_marks(connection: &mut PgConnection, rows: &Rows) -> Result<(), StoreError> {
-    for (shard, sequence) in &rows.cursors {
-        let advance = sqlx::query(statements::MOVE_CURSOR)
-            .bind(i64::from(shard.get()))
-            .bind(stored(sequence.get()));
-        execute(connection, advance, "move a cursor").await?;
-    }
-    for (account, through) in &rows.matured {
-        let advance = sqlx::query(statements::MOVE_MATURED)
-            .bind(account.number())
-            .bind(stored(*through));
-        execute(connection, advance, "note what matured").await?;
-    }
-    Ok(())
+/// An id as the database keeps it.
+pub(super) const fn id_bytes(id: TransferId) -> [u8; 16] {
+    id.get().to_be_bytes()
 }
 
-async fn write_keys(connection: &mut PgConnection, rows: &Rows, at: i64) -> Result<(), StoreError> {
-    for (id, key) in &rows.keys {
-        let insert = sqlx::query(statements::INSERT_KEY)
-            .bind(stored(id.get()))
-            .bind(stored(key.owner.get()))
-            .bind(&key.name)
-            .bind(scope_name(key.scope))
-            .bind(&key.prefix)
-            .bind(key.secret_sha256)
-            .bind(at);
-        execute(connection, insert, "make a key").await?;
-    }
-    for id in rows.revoked.iter().copied().map(KeyId::get) {
-        let revoke = sqlx::query(statements::REVOKE_KEY).bind(stored(id)).bind(at);
-        execute(connection, revoke, "revoke a key").await?;
-    }
-    Ok(())
+/// A lease as the database keeps it.
+pub(super) const fn lease_bytes(lease: LeaseId) -> [u8; 8] {
+    lease.get().to_be_bytes()
 }

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use super::{code_of, statements};
 use crate::limits::READER_WAIT;
+use crate::store::statements::SCHEMA_VERSION;
 use crate::store::{OpenError, rows};
 
 /// The schema, one migration after the other; each only adds.
@@ -77,6 +78,44 @@ fn migrate_error(options: &PgConnectOptions, source: MigrateError) -> OpenError 
     }
 }
 
+/// Refuses a login that may not become the role which the service works under. From PostgreSQL 16 on, membership alone does
+/// not say so.
+pub(super) async fn check_role(options: &PgConnectOptions) -> Result<(), OpenError> {
+    let failed = |source| open_error(options, source);
+    let mut connection = options.clone().connect().await.map_err(failed)?;
+    let version = sqlx::query(statements::SERVER_VERSION)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    let unusable = |source| OpenError::Unusable { source };
+    let statement = role_check(rows::int(&version, 0).map_err(unusable)?);
+    let row = sqlx::query(statement)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    let allowed = rows::int(&row, 0).map_err(unusable)? > 0;
+    connection.close().await.map_err(failed)?;
+    if allowed {
+        return Ok(());
+    }
+    Err(OpenError::Role {
+        database: name(options),
+        login: options.get_username().to_owned(),
+    })
+}
+
+/// How a server of that version is asked whether the login may become the role.
+const fn role_check(server_version: i64) -> &'static str {
+    if server_version >= SET_OPTION_SINCE {
+        statements::MAY_SET_ROLE
+    } else {
+        statements::IS_MEMBER
+    }
+}
+
+/// The first version in which a member may be without the right to become the role.
+const SET_OPTION_SINCE: i64 = 160_000;
+
 /// Refuses a schema that this version does not know. Asked before the session's role is taken: an empty database has none.
 pub(super) async fn check_version(options: &PgConnectOptions) -> Result<(), OpenError> {
     let failed = |source| open_error(options, source);
@@ -84,9 +123,7 @@ pub(super) async fn check_version(options: &PgConnectOptions) -> Result<(), Open
         database: name(options),
     };
     let mut connection = options.clone().connect().await.map_err(failed)?;
-    let row = sqlx::query(statements::SCHEMA_VERSION)
-        .fetch_one(&mut connection)
-        .await;
+    let row = sqlx::query(SCHEMA_VERSION).fetch_one(&mut connection).await;
     let version = match row {
         Ok(row) => rows::int(&row, 0).map_err(|source| OpenError::Unusable { source })?,
         Err(error) if code_of(&error).as_deref() == Some(NO_TABLE) => return Err(behind()),
@@ -105,4 +142,16 @@ pub(super) async fn check_version(options: &PgConnectOptions) -> Result<(), Open
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_without_the_set_option_is_told_apart_where_there_is_one() {
+        assert_eq!(role_check(150_020), statements::IS_MEMBER);
+        assert_eq!(role_check(160_000), statements::MAY_SET_ROLE);
+        assert!(statements::MAY_SET_ROLE.contains("'SET'"));
+    }
 }

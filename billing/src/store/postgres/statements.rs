@@ -1,18 +1,27 @@
-//! Every statement, static, so that a test can prepare them all on a freshly migrated database.
+//! The statements that are this database's own, static, so that a test can prepare them all on a freshly migrated one.
 //!
 //! Lists go in as one array a column: a batch of any size is one statement.
+
+use crate::store::session::OwnStatements;
+
+/// Those that a session is asked for.
+pub(super) const OWN: OwnStatements = OwnStatements {
+    accounts: ACCOUNTS,
+    transfers: TRANSFERS,
+    settlements: SETTLEMENTS,
+    cursors: CURSORS,
+    keys: KEYS,
+    owners_by_request: OWNERS_BY_REQUEST,
+    matured: MATURED,
+    payouts: PAYOUTS_BY_ID,
+    paid_out: PAID_OUT,
+    due: DUE,
+    weekly_payable: WEEKLY_PAYABLE,
+};
 
 /// Whoever writes takes this first and keeps it to the end of the transaction: one batch at a time, whichever process
 /// commits it, so that what a batch reads stays true, numbers have no gaps and the chain no forks.
 pub(super) const TAKE_THE_PEN: &str = "SELECT pg_advisory_xact_lock(4705214310226321409)";
-
-pub(super) const COUNTS: &str = "SELECT
-    (SELECT coalesce(max(id), 0) FROM owners),
-    (SELECT coalesce(max(id), 0) FROM api_keys),
-    coalesce((SELECT max(number) FROM transfers), 0),
-    coalesce((SELECT created_at FROM transfers ORDER BY number DESC LIMIT 1), 0),
-    coalesce((SELECT (max(day) + 1) * 86400000000 FROM closed_days), 0),
-    (SELECT hash FROM seals ORDER BY first DESC LIMIT 1)";
 
 pub(super) const ACCOUNTS: &str = "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
     FROM accounts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
@@ -24,8 +33,7 @@ pub(super) const TRANSFERS: &str =
     SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at
     FROM transfers WHERE pending_id = ANY($1)";
 
-pub(super) const SETTLEMENTS: &str =
-    "SELECT s.shard, s.lease, s.sequence, s.job, s.epoch, s.consumer, s.island_owner, s.island,
+pub(super) const SETTLEMENTS: &str = "SELECT s.shard, s.lease, s.sequence, s.job, s.epoch, s.consumer, s.island_owner, s.island,
         s.model, s.price, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, s.billed_before,
         s.standing, s.refusal, s.refusal_message, s.created_at
     FROM unnest($1::BIGINT[], $2::BYTEA[]) AS wanted (shard, lease)
@@ -55,10 +63,7 @@ pub(super) const INSERT_TRANSFERS: &str =
         $8::BIGINT[], $9::BYTEA[], $10::TEXT[])
         AS booked (number, id, kind, mode, pending_id, debit, credit, amount, job, memo)";
 
-pub(super) const INSERT_SEAL: &str = "INSERT INTO seals (first, through, hash) VALUES ($1, $2, $3)";
-
-pub(super) const INSERT_SETTLEMENTS: &str =
-    "INSERT INTO settlements (shard, lease, sequence, job, epoch, consumer, island_owner, island, model, price,
+pub(super) const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (shard, lease, sequence, job, epoch, consumer, island_owner, island, model, price,
         units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, standing, refusal,
         refusal_message, created_at)
     SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island, model, price,
@@ -71,52 +76,6 @@ pub(super) const INSERT_SETTLEMENTS: &str =
             units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, standing, refusal,
             refusal_message)";
 
-pub(super) const MOVE_CURSOR: &str = "INSERT INTO engine_cursor (shard, sequence) VALUES ($1, $2)
-    ON CONFLICT (shard) DO UPDATE SET sequence = excluded.sequence";
-
-pub(super) const INSERT_KEY: &str =
-    "INSERT INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
-
-pub(super) const REVOKE_KEY: &str =
-    "UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
-
-pub(super) const MOVE_MATURED: &str = "INSERT INTO matured (account, through) VALUES ($1, $2)
-    ON CONFLICT (account) DO UPDATE SET through = excluded.through";
-
-pub(super) const KEY_BY_HASH: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
-    WHERE secret_sha256 = $1";
-
-pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = $1";
-
-pub(super) const KEYS_OF_OWNER: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
-    WHERE owner = $1 ORDER BY id";
-
-pub(super) const ACCOUNTS_OF_OWNER: &str =
-    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
-    FROM accounts WHERE id BETWEEN $1 AND $2";
-
-pub(super) const HISTORY: &str =
-    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM (
-        (SELECT * FROM transfers
-        WHERE debit > 1048575 AND debit >> 20 = $1 AND number < $2 ORDER BY number DESC LIMIT $3)
-        UNION
-        (SELECT * FROM transfers
-        WHERE credit > 1048575 AND credit >> 20 = $1 AND number < $2 ORDER BY number DESC LIMIT $3)
-    ) AS touched ORDER BY number DESC LIMIT $3";
-
-pub(super) const RESERVATIONS: &str =
-    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
-    WHERE kind IN ('reserve', 'return')
-        AND (CASE kind WHEN 'reserve' THEN credit ELSE debit END >> 4) & 65535 = $1 AND number > $2
-    ORDER BY number LIMIT $3";
-
-pub(super) const RESERVED_BALANCES: &str =
-    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted FROM accounts
-    WHERE kind = 2 AND shard = $1 AND id > $2 AND credits_posted <> debits_posted ORDER BY id LIMIT $3";
-
-pub(super) const CURSOR: &str = "SELECT sequence FROM engine_cursor WHERE shard = $1";
-
 pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), earned.through, earned.amount
     FROM accounts AS a
     LEFT JOIN matured AS m ON m.account = a.id
@@ -125,69 +84,8 @@ pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), earned.thr
         WHERE t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.through, 0)
             AND t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= $2
     ) AS earned
-    WHERE a.kind IN (3, 4) AND a.kind = $1 AND a.credits_posted > a.debits_posted AND earned.through IS NOT NULL
+    WHERE a.kind IN (3, 4) AND a.kind = $1 AND a.owner > $4 AND a.credits_posted > a.debits_posted AND earned.through IS NOT NULL
     ORDER BY a.owner LIMIT $3";
-
-pub(super) const FIRST_OPEN_DAY: &str = "SELECT min(created_at) FROM settlements
-    WHERE created_at >= coalesce((SELECT (max(day) + 1) * 86400000000 FROM closed_days), 0)";
-
-pub(super) const CLOSED_DAY: &str = "SELECT day, settlements, root FROM closed_days WHERE day = $1";
-
-pub(super) const CLOSED_DAYS: &str =
-    "SELECT day, settlements, root FROM closed_days WHERE day > $1 ORDER BY day LIMIT $2";
-
-pub(super) const SETTLEMENTS_OF_DAY: &str =
-    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
-        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
-        standing, refusal, refusal_message, created_at
-    FROM settlements WHERE created_at >= $1 AND created_at < $2 ORDER BY shard, lease";
-
-pub(super) const CLOSE_DAY: &str =
-    "INSERT INTO closed_days (day, settlements, root, closed_at) VALUES ($1, $2, $3, $4)";
-
-pub(super) const ALL_ACCOUNTS: &str =
-    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted FROM accounts ORDER BY id";
-
-pub(super) const ALL_TRANSFERS: &str =
-    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at, through, hash
-    FROM transfers LEFT JOIN seals ON seals.first = transfers.number ORDER BY number";
-
-pub(super) const SEAL_COUNT: &str = "SELECT count(*) FROM seals";
-
-pub(super) const ALL_SETTLEMENTS: &str =
-    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
-        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
-        standing, refusal, refusal_message, created_at
-    FROM settlements ORDER BY shard, lease";
-
-pub(super) const ALL_MATURED: &str = "SELECT account, through FROM matured";
-
-pub(super) const ALL_CURSORS: &str = "SELECT shard, sequence FROM engine_cursor";
-
-pub(super) const WORTH_BEFORE: &str = "SELECT
-    coalesce((SELECT sum(amount)::BIGINT FROM transfers
-        WHERE credit > 1048575 AND credit >> 20 = $1 AND mode IN (0, 2) AND created_at < $2), 0)
-    - coalesce((SELECT sum(amount)::BIGINT FROM transfers
-        WHERE debit > 1048575 AND debit >> 20 = $1 AND mode IN (0, 2) AND created_at < $2), 0)";
-
-pub(super) const BOOKED_BETWEEN: &str =
-    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
-    WHERE debit > 1048575 AND debit >> 20 = $1 AND created_at >= $2 AND created_at < $3
-    UNION
-    SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
-    WHERE credit > 1048575 AND credit >> 20 = $1 AND created_at >= $2 AND created_at < $3
-    ORDER BY number LIMIT $4";
-
-pub(super) const SETTLED_BETWEEN: &str =
-    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
-        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
-        standing, refusal, refusal_message, created_at
-    FROM settlements WHERE created_at >= $1 AND created_at < $2 AND refusal IS NULL
-        AND (consumer = $3 OR island_owner = $3) ORDER BY created_at, shard, lease LIMIT $4";
-
-pub(super) const EARNED_BEFORE: &str =
-    "SELECT coalesce(sum(charge + pool_subsidy + compensation), 0)::BIGINT FROM settlements
-    WHERE island = $1 AND island_owner = $2 AND refusal IS NULL AND created_at < $3";
 
 pub(super) const PAYOUTS_BY_ID: &str =
     "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
@@ -196,36 +94,6 @@ pub(super) const PAYOUTS_BY_ID: &str =
 pub(super) const PAID_OUT: &str =
     "SELECT owner, sum(amount)::BIGINT, max(CASE cause WHEN 'on_demand' THEN day END)
     FROM payouts WHERE state <> 'failed' AND owner = ANY($1) GROUP BY owner";
-
-pub(super) const SAVE_PAYOUT: &str =
-    "INSERT INTO payouts (id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, approved_by = excluded.approved_by,
-        attempts = excluded.attempts, retry_at = excluded.retry_at, note = excluded.note";
-
-pub(super) const SAVE_DESTINATION: &str =
-    "INSERT INTO payout_destinations (owner, destination) VALUES ($1, $2)
-    ON CONFLICT (owner) DO UPDATE SET destination = excluded.destination";
-
-pub(super) const PAYOUTS: &str =
-    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
-    FROM payouts WHERE number < $1 ORDER BY number DESC LIMIT $2";
-
-pub(super) const PAYOUTS_OF_OWNER: &str =
-    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
-    FROM payouts WHERE owner = $3 AND number < $1 ORDER BY number DESC LIMIT $2";
-
-pub(super) const PAYOUTS_IN_STATE: &str =
-    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
-    FROM payouts WHERE state = $3 AND number < $1 ORDER BY number DESC LIMIT $2";
-
-pub(super) const PAYOUTS_OF_OWNER_IN_STATE: &str =
-    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
-    FROM payouts WHERE owner = $3 AND state = $4 AND number < $1 ORDER BY number DESC LIMIT $2";
-
-pub(super) const PAYOUTS_TO_SEND: &str =
-    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
-    FROM payouts WHERE state = 'approved' AND retry_at <= $1 ORDER BY retry_at, number LIMIT $2";
 
 /// An owner's available credits are kind 1, and what left kinds 3 and 4 are his earnings.
 pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM (
@@ -242,8 +110,15 @@ pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM
             SELECT 1 FROM payouts AS p WHERE p.owner = d.owner AND p.cause = 'weekly' AND p.day >= $2)
     ) AS candidates WHERE payable >= $3 ORDER BY owner LIMIT $4";
 
-pub(super) const SCHEMA_VERSION: &str =
-    "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+pub(super) const SERVER_VERSION: &str = "SELECT current_setting('server_version_num')::BIGINT";
+
+/// Whether the login may become the service's role, up to PostgreSQL 15.
+pub(super) const IS_MEMBER: &str =
+    "SELECT CASE WHEN pg_has_role(session_user, 'atoll_billing', 'MEMBER') THEN 1 ELSE 0 END::BIGINT";
+
+/// The same from PostgreSQL 16 on.
+pub(super) const MAY_SET_ROLE: &str =
+    "SELECT CASE WHEN pg_has_role(session_user, 'atoll_billing', 'SET') THEN 1 ELSE 0 END::BIGINT";
 
 /// What every connection works under: the role that cannot change the books, commits that are synced whatever the
 /// database's default is, and no wait for a lock without an end.
@@ -260,11 +135,13 @@ pub(super) const READ_ONLY: &str = "SET default_transaction_read_only = on";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const ALL: [&str; 53] = [
+    const TEXTS: [&str; 18] = [
+        SERVER_VERSION,
+        IS_MEMBER,
         TAKE_THE_PEN,
-        COUNTS,
         ACCOUNTS,
         TRANSFERS,
         SETTLEMENTS,
@@ -275,46 +152,10 @@ mod tests {
         INSERT_OWNERS,
         INSERT_ACCOUNTS,
         INSERT_TRANSFERS,
-        INSERT_SEAL,
         INSERT_SETTLEMENTS,
-        MOVE_CURSOR,
-        INSERT_KEY,
-        REVOKE_KEY,
-        MOVE_MATURED,
-        KEY_BY_HASH,
-        OWNER_EXISTS,
-        KEYS_OF_OWNER,
-        ACCOUNTS_OF_OWNER,
-        HISTORY,
-        RESERVATIONS,
-        RESERVED_BALANCES,
-        CURSOR,
         DUE,
-        FIRST_OPEN_DAY,
-        CLOSED_DAY,
-        CLOSED_DAYS,
-        SETTLEMENTS_OF_DAY,
-        CLOSE_DAY,
-        ALL_ACCOUNTS,
-        ALL_TRANSFERS,
-        SEAL_COUNT,
-        ALL_SETTLEMENTS,
-        ALL_MATURED,
-        ALL_CURSORS,
-        SCHEMA_VERSION,
-        WORTH_BEFORE,
-        BOOKED_BETWEEN,
-        SETTLED_BETWEEN,
-        EARNED_BEFORE,
         PAYOUTS_BY_ID,
         PAID_OUT,
-        SAVE_PAYOUT,
-        SAVE_DESTINATION,
-        PAYOUTS,
-        PAYOUTS_OF_OWNER,
-        PAYOUTS_IN_STATE,
-        PAYOUTS_OF_OWNER_IN_STATE,
-        PAYOUTS_TO_SEND,
         WEEKLY_PAYABLE,
     ];
 
@@ -352,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn every_statement_fits_the_schema_and_the_role() {
         on_a_fresh_database(async |connection| {
-            for statement in ALL {
+            for statement in TEXTS.into_iter().chain(shared::ALL) {
                 if let Err(error) = (&mut *connection).prepare(statement.into_sql_str()).await {
                     panic!("{statement}: {error}");
                 }
@@ -389,7 +230,7 @@ mod tests {
             for (statement, index) in indexed {
                 let statement = match statement {
                     KEY_BY_HASH => statement.replace("$1", "'\\x00'"),
-                    _ => ["$1", "$2", "$3"]
+                    _ => ["$1", "$2", "$3", "$4"]
                         .into_iter()
                         .fold(statement.to_owned(), |sql, parameter| sql.replace(parameter, "3")),
                 };

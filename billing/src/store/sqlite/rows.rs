@@ -1,6 +1,7 @@
 //! Values → what SQLite takes: lists of rows as JSON, bytes in it as hexadecimal.
 
 use domain::{LeaseId, TransferId};
+use ledger::AccountKey;
 use proto::convert::billing::Settlement;
 use serde_json::{Value, json};
 
@@ -19,6 +20,16 @@ pub(super) fn transfer_id_hex(id: TransferId) -> String {
 /// A lease as the hexadecimal that `unhex` reads.
 pub(super) fn lease_hex(lease: LeaseId) -> String {
     hex(&lease.get().to_be_bytes())
+}
+
+/// An account as the array that the insert takes apart.
+pub(super) fn account_json(account: AccountKey) -> Value {
+    json!([
+        account.number(),
+        account.owner().map(|owner| owner.id().get()),
+        account.shard().map_or(0, |shard| shard.get()),
+        account.kind().code(),
+    ])
 }
 
 /// A transfer as the array that the insert takes apart.

@@ -7,6 +7,7 @@ use billing::limits::PAYOUT_MIN;
 use billing::store::merkle::{Day, Tree, leaf};
 use billing::store::payout::{Payable, Payout, PayoutCause, PayoutFilter, PayoutState};
 use billing::store::plan::{Rows, Working};
+use billing::store::seal::ChainHead;
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, KeyRecord, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
@@ -231,6 +232,7 @@ impl LedgerStore for PureStore {
         &self,
         standing: Standing,
         cutoff: Timestamp,
+        after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<Maturing>, StoreError> {
         let books = self.books();
@@ -238,7 +240,11 @@ impl LedgerStore for PureStore {
             .working
             .ledger
             .accounts()
-            .filter(|(account, _)| account.earner().is_some_and(|(_, of)| of == standing))
+            .filter(|(account, _)| {
+                account
+                    .earner()
+                    .is_some_and(|(owner, of)| of == standing && after.is_none_or(|after| owner.id() > after))
+            })
             .filter_map(|(account, _)| books.due(account, cutoff))
             .collect();
         due.sort_by_key(|maturing| maturing.owner);
@@ -268,6 +274,10 @@ impl LedgerStore for PureStore {
             day,
             settlements: tree.leaves(),
             root: tree.root(),
+            chain: (books.working.head.number > 0).then_some(ChainHead {
+                through: books.working.head.number,
+                hash: books.working.head.seal,
+            }),
         };
         books.days.insert(day, closed);
         let head = &mut books.working.head;

@@ -1,0 +1,206 @@
+//! One batch, one transaction: load what it touches, decide, write.
+
+use domain::{KeyId, Sequence, Timestamp};
+
+use super::plan::{Needs, OwnerRow, Rows, Working};
+use super::rows::{self, stored};
+use super::seal::Seal;
+use super::session::{self, Session, Value, Wanted};
+use super::{Change, Outcome, StoreError, statements};
+
+pub(super) async fn commit<S: Session>(
+    session: &mut S,
+    changes: &[Change],
+    now: Timestamp,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut transaction = session.begin_writing().await?;
+    let mut working = load(&mut *transaction, Needs::of(changes)).await?;
+    let outcomes = changes.iter().map(|change| working.apply(change)).collect();
+    // Time never runs backwards in the books, whatever the clock does.
+    let at = now.max(working.head.at);
+    write(&mut *transaction, &working, at).await?;
+    session::commit::<S>(transaction).await?;
+    Ok(outcomes)
+}
+
+async fn load<S: Session>(session: &mut S, mut needs: Needs) -> Result<Working, StoreError> {
+    let counts = session::row(session, statements::COUNTS, vec![], "read the books").await?;
+    let mut working = Working {
+        head: rows::head(&counts)?,
+        ..Working::default()
+    };
+    load_payouts(session, &mut needs, &mut working).await?;
+    let accounts = needs.accounts.iter().map(|account| account.number());
+    let accounts = Wanted::Numbers(accounts.collect());
+    for row in session.find(S::OWN.accounts, accounts).await? {
+        let (account, counters) = rows::account(&row)?;
+        working.ledger.load_account(account, counters);
+    }
+    let transfers = Wanted::Ids(needs.transfers.iter().copied().collect());
+    for row in session.find(S::OWN.transfers, transfers).await? {
+        working.ledger.load_transfer(rows::transfer(&row)?.transfer);
+    }
+    let settlements = Wanted::Leases(needs.settlements.iter().copied().collect());
+    for row in session.find(S::OWN.settlements, settlements).await? {
+        let (settlement, refusal) = rows::settlement(&row)?;
+        let key = (settlement.shard, settlement.settlement.lease);
+        working.settlements.insert(key, (settlement, refusal));
+    }
+    let shards = needs.shards.iter().map(|shard| i64::from(shard.get()));
+    let shards = Wanted::Numbers(shards.collect());
+    for row in session.find(S::OWN.cursors, shards).await? {
+        let sequence = Sequence::new(rows::unsigned(&row, 1)?);
+        working.cursors.insert(rows::shard(&row, 0)?, sequence);
+    }
+    load_people(session, &needs, &mut working).await?;
+    Ok(working)
+}
+
+async fn load_people<S: Session>(
+    session: &mut S,
+    needs: &Needs,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    let keys = needs.keys.iter().filter_map(|key| i64::try_from(key.get()).ok());
+    let keys = Wanted::Numbers(keys.collect());
+    for row in session.find(S::OWN.keys, keys).await? {
+        let key = KeyId::new(rows::unsigned(&row, 0)?);
+        working.keys.insert(key, rows::optional_time(&row, 1)?);
+    }
+    let requests = Wanted::Texts(needs.requests.iter().cloned().collect());
+    for row in session.find(S::OWN.owners_by_request, requests).await? {
+        let owner = OwnerRow {
+            id: rows::owner(&row, 0)?.id(),
+            request_id: rows::text(&row, 1)?,
+            display_name: rows::text(&row, 2)?,
+        };
+        working.owners.insert(owner.request_id.clone(), owner);
+    }
+    let maturing = needs.maturing.iter().map(|account| account.number());
+    let maturing = Wanted::Numbers(maturing.collect());
+    for row in session.find(S::OWN.matured, maturing).await? {
+        let account = rows::account_key(&row, 0)?;
+        working.matured.insert(account, rows::unsigned(&row, 1)?);
+    }
+    Ok(())
+}
+
+/// Loads the payouts and what their owners were paid, and notes which accounts are needed with them.
+async fn load_payouts<S: Session>(
+    session: &mut S,
+    needs: &mut Needs,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    let ids = Wanted::Ids(needs.payouts.iter().copied().collect());
+    for row in session.find(S::OWN.payouts, ids).await? {
+        let (_, payout) = rows::payout(&row)?;
+        working.payouts.insert(payout.transfer, payout);
+    }
+    needs.add_payees(working.payouts.values().map(|payout| payout.owner));
+    let payees = needs.payees.iter().map(|owner| stored(owner.id().get()));
+    let payees = Wanted::Numbers(payees.collect());
+    for row in session.find(S::OWN.paid_out, payees).await? {
+        let (owner, paid_out) = rows::paid_out(&row)?;
+        working.paid_out.insert(owner, paid_out);
+    }
+    Ok(())
+}
+
+async fn write<S: Session>(session: &mut S, working: &Working, moment: Timestamp) -> Result<(), StoreError> {
+    let rows = &working.rows;
+    let at = stored(moment.as_micros());
+    if !rows.owners.is_empty() {
+        session.insert_owners(&rows.owners, at).await?;
+    }
+    if !rows.accounts.is_empty() {
+        session.insert_accounts(&rows.accounts).await?;
+    }
+    let (transfers, seal) = rows.booked(&working.head, moment);
+    if let Some(seal) = seal {
+        session.insert_transfers(&transfers, at).await?;
+        insert_seal(session, seal).await?;
+    }
+    if !rows.settlements.is_empty() {
+        session.insert_settlements(&rows.settlements, at).await?;
+    }
+    write_marks(session, rows).await?;
+    write_payouts(session, rows).await?;
+    write_keys(session, rows, at).await
+}
+
+/// Keeps a seal.
+pub(super) async fn insert_seal<S: Session>(session: &mut S, seal: Seal) -> Result<(), StoreError> {
+    let values = vec![
+        stored(seal.first).into(),
+        stored(seal.through).into(),
+        seal.hash.as_slice().into(),
+    ];
+    let doing = "seal transfers";
+    session.execute(statements::INSERT_SEAL, values, doing).await
+}
+
+/// Cursors, and where maturity has come.
+async fn write_marks<S: Session>(session: &mut S, rows: &Rows) -> Result<(), StoreError> {
+    for (shard, sequence) in &rows.cursors {
+        let values = vec![i64::from(shard.get()).into(), stored(sequence.get()).into()];
+        let doing = "move a cursor";
+        session.execute(statements::MOVE_CURSOR, values, doing).await?;
+    }
+    for (account, through) in &rows.matured {
+        let values = vec![account.number().into(), stored(*through).into()];
+        let doing = "note what matured";
+        session.execute(statements::MOVE_MATURED, values, doing).await?;
+    }
+    Ok(())
+}
+
+/// Payouts as they are now, behind their transfers.
+async fn write_payouts<S: Session>(session: &mut S, rows: &Rows) -> Result<(), StoreError> {
+    for payout in rows.payouts.values() {
+        let values = vec![
+            payout.transfer.into(),
+            stored(payout.owner.id().get()).into(),
+            payout.destination.as_str().into(),
+            payout.amount.as_nano().into(),
+            payout.cause.name().into(),
+            i64::from(payout.day.get()).into(),
+            payout.state.name().into(),
+            payout.approved_by.as_str().into(),
+            i64::from(payout.attempts).into(),
+            stored(payout.retry_at.as_micros()).into(),
+            payout.note.as_str().into(),
+        ];
+        let doing = "keep a payout";
+        session.execute(statements::SAVE_PAYOUT, values, doing).await?;
+    }
+    for (owner, destination) in &rows.destinations {
+        let values = vec![stored(owner.id().get()).into(), destination.as_str().into()];
+        let doing = "keep a destination";
+        session
+            .execute(statements::SAVE_DESTINATION, values, doing)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_keys<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Result<(), StoreError> {
+    for (id, key) in &rows.keys {
+        let values: Vec<Value> = vec![
+            stored(id.get()).into(),
+            stored(key.owner.get()).into(),
+            key.name.as_str().into(),
+            rows::scope_name(key.scope).into(),
+            key.prefix.as_str().into(),
+            key.secret_sha256.as_slice().into(),
+            at.into(),
+        ];
+        let doing = "make a key";
+        session.execute(statements::INSERT_KEY, values, doing).await?;
+    }
+    for id in &rows.revoked {
+        let values = vec![stored(id.get()).into(), at.into()];
+        let doing = "revoke a key";
+        session.execute(statements::REVOKE_KEY, values, doing).await?;
+    }
+    Ok(())
+}

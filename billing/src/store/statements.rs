@@ -1,0 +1,201 @@
+//! The statements that both databases take, static, so that a test can prepare them all on each freshly migrated one.
+//! What one of them says otherwise is in its own folder.
+
+pub(super) const COUNTS: &str = "SELECT
+    (SELECT coalesce(max(id), 0) FROM owners),
+    (SELECT coalesce(max(id), 0) FROM api_keys),
+    coalesce((SELECT max(number) FROM transfers), 0),
+    coalesce((SELECT created_at FROM transfers ORDER BY number DESC LIMIT 1), 0),
+    coalesce((SELECT (max(day) + 1) * 86400000000 FROM fenced_days), 0),
+    (SELECT hash FROM seals ORDER BY first DESC LIMIT 1)";
+
+pub(super) const INSERT_SEAL: &str = "INSERT INTO seals (first, through, hash) VALUES ($1, $2, $3)";
+
+pub(super) const MOVE_CURSOR: &str = "INSERT INTO engine_cursor (shard, sequence) VALUES ($1, $2)
+    ON CONFLICT (shard) DO UPDATE SET sequence = excluded.sequence";
+
+pub(super) const INSERT_KEY: &str =
+    "INSERT INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+pub(super) const REVOKE_KEY: &str =
+    "UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+
+pub(super) const MOVE_MATURED: &str = "INSERT INTO matured (account, through) VALUES ($1, $2)
+    ON CONFLICT (account) DO UPDATE SET through = excluded.through";
+
+pub(super) const KEY_BY_HASH: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
+    WHERE secret_sha256 = $1";
+
+pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = $1";
+
+pub(super) const KEYS_OF_OWNER: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
+    WHERE owner = $1 ORDER BY id";
+
+pub(super) const ACCOUNTS_OF_OWNER: &str =
+    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
+    FROM accounts WHERE id BETWEEN $1 AND $2";
+
+pub(super) const HISTORY: &str = "SELECT * FROM (
+        SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+        WHERE debit > 1048575 AND debit >> 20 = $1 AND number < $2 ORDER BY number DESC LIMIT $3) AS paid
+    UNION
+    SELECT * FROM (
+        SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+        WHERE credit > 1048575 AND credit >> 20 = $1 AND number < $2 ORDER BY number DESC LIMIT $3) AS earned
+    ORDER BY number DESC LIMIT $3";
+
+pub(super) const RESERVATIONS: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+    WHERE kind IN ('reserve', 'return')
+        AND (CASE kind WHEN 'reserve' THEN credit ELSE debit END >> 4) & 65535 = $1 AND number > $2
+    ORDER BY number LIMIT $3";
+
+pub(super) const RESERVED_BALANCES: &str =
+    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted FROM accounts
+    WHERE kind = 2 AND shard = $1 AND id > $2 AND credits_posted <> debits_posted ORDER BY id LIMIT $3";
+
+pub(super) const CURSOR: &str = "SELECT sequence FROM engine_cursor WHERE shard = $1";
+
+pub(super) const FIRST_OPEN_DAY: &str = "SELECT min(created_at) FROM settlements
+    WHERE created_at >= coalesce((SELECT (max(day) + 1) * 86400000000 FROM closed_days), 0)";
+
+pub(super) const CLOSED_DAY: &str = "SELECT c.day, c.settlements, c.root, f.through, f.hash
+    FROM closed_days AS c LEFT JOIN fenced_days AS f ON f.day = c.day WHERE c.day = $1";
+
+pub(super) const CLOSED_DAYS: &str = "SELECT c.day, c.settlements, c.root, f.through, f.hash
+    FROM closed_days AS c LEFT JOIN fenced_days AS f ON f.day = c.day WHERE c.day > $1 ORDER BY c.day LIMIT $2";
+
+pub(super) const SETTLEMENTS_OF_DAY: &str =
+    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
+        standing, refusal, refusal_message, created_at
+    FROM settlements WHERE created_at >= $1 AND created_at < $2 ORDER BY shard, lease";
+
+/// From here on nothing is booked in the day, and the chain has come so far.
+pub(super) const FENCE_DAY: &str = "INSERT INTO fenced_days (day, through, hash)
+    SELECT CAST($1 AS BIGINT), (SELECT through FROM seals ORDER BY first DESC LIMIT 1),
+        (SELECT hash FROM seals ORDER BY first DESC LIMIT 1)
+    WHERE NOT EXISTS (SELECT 1 FROM fenced_days WHERE day = CAST($1 AS BIGINT))";
+
+pub(super) const CLOSE_DAY: &str =
+    "INSERT INTO closed_days (day, settlements, root, closed_at) VALUES ($1, $2, $3, $4)";
+
+pub(super) const ALL_ACCOUNTS: &str =
+    "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted FROM accounts ORDER BY id";
+
+pub(super) const ALL_TRANSFERS: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at, through, hash
+    FROM transfers LEFT JOIN seals ON seals.first = transfers.number ORDER BY number";
+
+pub(super) const SEAL_COUNT: &str = "SELECT count(*) FROM seals";
+
+pub(super) const ALL_SETTLEMENTS: &str =
+    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
+        standing, refusal, refusal_message, created_at
+    FROM settlements ORDER BY shard, lease";
+
+pub(super) const ALL_MATURED: &str = "SELECT account, through FROM matured";
+
+pub(super) const ALL_CURSORS: &str = "SELECT shard, sequence FROM engine_cursor";
+
+pub(super) const WORTH_BEFORE: &str = "SELECT
+    coalesce((SELECT CAST(sum(amount) AS BIGINT) FROM transfers
+        WHERE credit > 1048575 AND credit >> 20 = $1 AND mode IN (0, 2) AND created_at < $2), 0)
+    - coalesce((SELECT CAST(sum(amount) AS BIGINT) FROM transfers
+        WHERE debit > 1048575 AND debit >> 20 = $1 AND mode IN (0, 2) AND created_at < $2), 0)";
+
+pub(super) const BOOKED_BETWEEN: &str =
+    "SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+    WHERE debit > 1048575 AND debit >> 20 = $1 AND created_at >= $2 AND created_at < $3
+    UNION
+    SELECT number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at FROM transfers
+    WHERE credit > 1048575 AND credit >> 20 = $1 AND created_at >= $2 AND created_at < $3
+    ORDER BY number LIMIT $4";
+
+pub(super) const SETTLED_BETWEEN: &str =
+    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
+        standing, refusal, refusal_message, created_at
+    FROM settlements WHERE created_at >= $1 AND created_at < $2 AND refusal IS NULL
+        AND (consumer = $3 OR island_owner = $3) ORDER BY created_at, shard, lease LIMIT $4";
+
+pub(super) const EARNED_BEFORE: &str =
+    "SELECT CAST(coalesce(sum(charge + pool_subsidy + compensation), 0) AS BIGINT) FROM settlements
+    WHERE island = $1 AND island_owner = $2 AND refusal IS NULL AND created_at < $3";
+
+pub(super) const SAVE_PAYOUT: &str = "INSERT INTO payouts (id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, approved_by = excluded.approved_by,
+        attempts = excluded.attempts, retry_at = excluded.retry_at, note = excluded.note";
+
+pub(super) const SAVE_DESTINATION: &str =
+    "INSERT INTO payout_destinations (owner, destination) VALUES ($1, $2)
+    ON CONFLICT (owner) DO UPDATE SET destination = excluded.destination";
+
+pub(super) const PAYOUTS: &str =
+    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
+    FROM payouts WHERE number < $1 ORDER BY number DESC LIMIT $2";
+
+pub(super) const PAYOUTS_OF_OWNER: &str =
+    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
+    FROM payouts WHERE owner = $3 AND number < $1 ORDER BY number DESC LIMIT $2";
+
+pub(super) const PAYOUTS_IN_STATE: &str =
+    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
+    FROM payouts WHERE state = $3 AND number < $1 ORDER BY number DESC LIMIT $2";
+
+pub(super) const PAYOUTS_OF_OWNER_IN_STATE: &str =
+    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
+    FROM payouts WHERE owner = $3 AND state = $4 AND number < $1 ORDER BY number DESC LIMIT $2";
+
+pub(super) const PAYOUTS_TO_SEND: &str =
+    "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
+    FROM payouts WHERE state = 'approved' AND retry_at <= $1 ORDER BY retry_at, number LIMIT $2";
+
+pub(super) const SCHEMA_VERSION: &str =
+    "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+
+/// Every one, for the tests of both databases.
+#[cfg(test)]
+pub(super) const ALL: [&str; 38] = [
+    COUNTS,
+    INSERT_SEAL,
+    MOVE_CURSOR,
+    INSERT_KEY,
+    REVOKE_KEY,
+    MOVE_MATURED,
+    KEY_BY_HASH,
+    OWNER_EXISTS,
+    KEYS_OF_OWNER,
+    ACCOUNTS_OF_OWNER,
+    HISTORY,
+    RESERVATIONS,
+    RESERVED_BALANCES,
+    CURSOR,
+    FIRST_OPEN_DAY,
+    CLOSED_DAY,
+    CLOSED_DAYS,
+    SETTLEMENTS_OF_DAY,
+    FENCE_DAY,
+    CLOSE_DAY,
+    ALL_ACCOUNTS,
+    ALL_TRANSFERS,
+    SEAL_COUNT,
+    ALL_SETTLEMENTS,
+    ALL_MATURED,
+    ALL_CURSORS,
+    WORTH_BEFORE,
+    BOOKED_BETWEEN,
+    SETTLED_BETWEEN,
+    EARNED_BEFORE,
+    SAVE_PAYOUT,
+    SAVE_DESTINATION,
+    PAYOUTS,
+    PAYOUTS_OF_OWNER,
+    PAYOUTS_IN_STATE,
+    PAYOUTS_OF_OWNER_IN_STATE,
+    PAYOUTS_TO_SEND,
+    SCHEMA_VERSION,
+];
