@@ -15,18 +15,21 @@ pub(crate) struct Tag(u32);
 /// The golden ratio in 64 bits: odd, and without a pattern.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Slots in a cache line.
-const LINE: usize = 8;
+/// Slots in a cache line, as a power of two.
+const LINE_BITS: u32 = 3;
 
-/// Tables begin with so many lines, as a power of two.
+/// The bits of a tag that say which place of a line.
+const PLACE: u32 = (1 << LINE_BITS) - 1;
+
+/// Lines that a table begins with, as a power of two.
 const FIRST_BITS: u32 = 1;
 
 impl Tag {
     /// Of a number that counts up. Eight neighbours share a cache line: what is placed together is found together.
     #[inline(always)]
     pub(crate) fn of_sequence(number: u64) -> Self {
-        let line = Self::of_number(number >> 3).0;
-        Self((line & !7) | low_half(number & 7))
+        let line = Self::of_number(number >> LINE_BITS).0;
+        Self((line & !PLACE) | low_half(number & u64::from(PLACE)))
     }
 
     /// Of any number.
@@ -57,76 +60,87 @@ const FREE: Slot = Slot {
 };
 
 /// The table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Index {
-    /// Nothing, or a power of two of lines.
+    /// A power of two of them.
     slots: Vec<Slot>,
+    /// The bits of every place: one less than there are slots.
+    mask: usize,
     /// By how much a tag is shifted to name its line.
     shift: u32,
-    count: usize,
+    /// How many more handles fit before it grows.
+    room: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::with_lines(FIRST_BITS)
+    }
 }
 
 impl Index {
+    /// A table that is three quarters full at most: a search looks at a line or two.
+    fn with_lines(bits: u32) -> Self {
+        let count = 1 << (bits + LINE_BITS);
+        Self {
+            slots: vec![FREE; count],
+            mask: count - 1,
+            shift: u32::BITS - bits,
+            room: count - (count >> 2),
+        }
+    }
+
     /// The handle under a tag that `is_meant` recognises.
     #[inline(always)]
     pub(crate) fn find(&self, tag: Tag, is_meant: impl Fn(Handle) -> bool) -> Option<Handle> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let mask = self.slots.len() - 1;
         let mut place = self.home(tag);
         loop {
-            let slot = self.slots[place & mask];
+            let slot = self.slots[place];
             let handle = slot.handle?;
             if slot.tag == tag && is_meant(handle) {
                 return Some(handle);
             }
-            place += 1;
+            place = self.after(place);
         }
     }
 
     /// Puts in a handle that is not there.
     #[inline(always)]
     pub(crate) fn insert(&mut self, tag: Tag, handle: Handle) {
-        // Three quarters full at most: a search looks at a line or two.
-        if self.count * 4 >= self.slots.len() * 3 {
+        if self.room == 0 {
             self.grow();
         }
-        self.count += 1;
-        self.place(Slot {
-            tag,
-            handle: Some(handle),
-        });
+        self.room -= 1;
+        let handle = Some(handle);
+        self.place(Slot { tag, handle });
     }
 
     /// Takes out a handle that is there.
     #[inline(always)]
     pub(crate) fn remove(&mut self, tag: Tag, handle: Handle) {
-        let mask = self.slots.len() - 1;
-        let mut hole = self.home(tag) & mask;
-        while self.slots[hole & mask].handle != Some(handle) {
+        let mut hole = self.home(tag);
+        while self.slots[hole].handle != Some(handle) {
             assert!(
-                self.slots[hole & mask].handle.is_some(),
+                self.slots[hole].handle.is_some(),
                 "a handle is in the table until it is taken out"
             );
-            hole = (hole + 1) & mask;
+            hole = self.after(hole);
         }
-        self.count -= 1;
+        self.room += 1;
         // Whatever the hole now cuts off from its home moves into it.
         let mut place = hole;
         loop {
-            place = (place + 1) & mask;
-            let slot = self.slots[place & mask];
+            place = self.after(place);
+            let slot = self.slots[place];
             if slot.handle.is_none() {
                 break;
             }
-            let from_home = place.wrapping_sub(self.home(slot.tag)) & mask;
-            if from_home >= place.wrapping_sub(hole) & mask {
-                self.slots[hole & mask] = slot;
+            if self.distance(self.home(slot.tag), place) >= self.distance(hole, place) {
+                self.slots[hole] = slot;
                 hole = place;
             }
         }
-        self.slots[hole & mask] = FREE;
+        self.slots[hole] = FREE;
     }
 
     /// Makes the table as large as so many handles need.
@@ -145,41 +159,44 @@ impl Index {
     /// Asks for the slot where the search for a tag begins.
     #[inline(always)]
     pub(crate) fn prefetch(&self, tag: Tag) {
-        if let Some(mask) = self.slots.len().checked_sub(1) {
-            prefetch(&self.slots[self.home(tag) & mask]);
+        prefetch(&self.slots[self.home(tag)]);
+    }
+
+    #[inline(always)]
+    fn place(&mut self, slot: Slot) {
+        let mut place = self.home(slot.tag);
+        while self.slots[place].handle.is_some() {
+            place = self.after(place);
         }
+        self.slots[place] = slot;
     }
 
     /// Where the search for a tag begins: a line by its high bits, a place in the line by its low ones.
     #[inline(always)]
     fn home(&self, tag: Tag) -> usize {
-        let line = usize::try_from(tag.0 >> self.shift).expect("32 bits fit a usize");
-        let place = usize::try_from(tag.0 & 7).expect("32 bits fit a usize");
-        line * LINE + place
+        let place = ((tag.0 >> self.shift) << LINE_BITS) | (tag.0 & PLACE);
+        usize::try_from(place).expect("32 bits fit a usize")
     }
 
+    /// The place after another. That after the last is the first.
     #[inline(always)]
-    fn place(&mut self, slot: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut place = self.home(slot.tag);
-        while self.slots[place & mask].handle.is_some() {
-            place += 1;
-        }
-        self.slots[place & mask] = slot;
+    fn after(&self, place: usize) -> usize {
+        place.wrapping_add(1) & self.mask
+    }
+
+    /// How many places a search goes from one to another.
+    #[inline(always)]
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & self.mask
     }
 
     #[cold]
     fn grow(&mut self) {
-        if self.slots.is_empty() {
-            self.shift = u32::BITS - FIRST_BITS;
-            self.slots = vec![FREE; LINE << FIRST_BITS];
-            return;
-        }
-        self.shift -= 1;
-        let larger = vec![FREE; self.slots.len() * 2];
-        for slot in std::mem::replace(&mut self.slots, larger) {
+        let larger = Self::with_lines(u32::BITS - self.shift + 1);
+        for slot in std::mem::replace(self, larger).slots {
             if slot.handle.is_some() {
                 self.place(slot);
+                self.room -= 1;
             }
         }
     }
@@ -204,6 +221,11 @@ fn low_word(number: u128) -> u64 {
 mod tests {
     use super::*;
 
+    /// One of 40 tags, which belong around the end of a table and its beginning.
+    fn tag_of(number: u64) -> Tag {
+        Tag((low_half(number % 40).wrapping_sub(20) << 27) | low_half(number % 3))
+    }
+
     /// Puts in and takes out at random and compares with a list; few different tags, so that places are fought for.
     #[test]
     fn it_finds_what_was_put_in_and_not_taken_out() {
@@ -213,7 +235,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let number = (random >> 33) % 300;
             let handle = Handle::at(usize::try_from(number).unwrap());
-            let tag = Tag(low_half(number % 40) << 27 | low_half(number % 3));
+            let tag = tag_of(number);
             match known.iter().position(|other| *other == handle) {
                 Some(position) => {
                     index.remove(tag, handle);
@@ -227,7 +249,7 @@ mod tests {
             }
             for other in &known {
                 let number = u64::try_from(other.position()).unwrap();
-                let tag = Tag(low_half(number % 40) << 27 | low_half(number % 3));
+                let tag = tag_of(number);
                 assert_eq!(index.find(tag, |found| found == *other), Some(*other));
             }
         }
@@ -242,7 +264,7 @@ mod tests {
                 Handle::at(usize::try_from(position).unwrap()),
             );
         }
-        let line = |number| index.home(Tag::of_sequence(number)).div_euclid(LINE);
+        let line = |number| index.home(Tag::of_sequence(number)) >> LINE_BITS;
         assert!((80..88).all(|number| line(number) == line(80)));
         assert!((0..100).step_by(8).any(|number| line(number) != line(80)));
     }
