@@ -93,6 +93,13 @@ impl ClientIds {
         self.ended.push_back(ended);
     }
 
+    /// Whether an id is due to be forgotten.
+    #[inline(always)]
+    pub(crate) fn is_any_due(&self, now: Timestamp) -> bool {
+        let first = self.ended.front();
+        first.is_some_and(|ended| ended.forget_at <= now)
+    }
+
     /// Forgets one id that is due, and says whose it was and for which order.
     #[inline]
     pub(crate) fn forget_due(&mut self, now: Timestamp) -> Option<(Handle, OrderId)> {

@@ -126,21 +126,16 @@ impl Engine {
         assert!(stamped.at >= self.now, "time never runs backwards");
         self.sequence = stamped.sequence;
         self.now = stamped.at;
-        self.fire_timers(events);
+        if self.is_any_timer_due() {
+            self.fire_timers(events);
+        }
         if let Err(refusal) = self.carry_out(&stamped.command, events) {
-            let subject = Subject::of(&stamped.command);
-            events.push(Event::Rejected(Rejected {
-                account: subject.account,
-                client_order_id: subject.client_order_id,
-                order: subject.order,
-                reason: refusal.reason,
-                alternative: refusal.alternative,
-                shortfall: refusal.shortfall,
-            }));
+            report(refusal, &stamped.command, events);
         }
         self.publish_depth(events);
     }
 
+    #[inline(always)]
     fn carry_out(&mut self, command: &Command, events: &mut Vec<Event>) -> Result<(), Refusal> {
         match command {
             Command::SetRegions(table) => self.set_regions(table, events),
@@ -200,6 +195,20 @@ impl Engine {
     pub(crate) fn find_book(&self, instrument: InstrumentId) -> Option<&Book> {
         self.books.get(usize::try_from(instrument.get()).ok()?)
     }
+}
+
+/// Appends the event of a refusal.
+#[cold]
+fn report(refusal: Refusal, command: &Command, events: &mut Vec<Event>) {
+    let subject = Subject::of(command);
+    events.push(Event::Rejected(Rejected {
+        account: subject.account,
+        client_order_id: subject.client_order_id,
+        order: subject.order,
+        reason: refusal.reason,
+        alternative: refusal.alternative,
+        shortfall: refusal.shortfall,
+    }));
 }
 
 /// Appends an event. Making room first lets the event be written where it belongs: made before, as by `push`, it would

@@ -99,12 +99,14 @@ impl Engine {
     }
 
     /// Counts a cancel or an amend of an order.
+    #[inline(always)]
     fn count_message(&mut self, order: Handle) {
         let account = self.orders[order].account;
         self.accounts.get_mut(account).flow.count_message(self.now);
     }
 
     /// A resting order of that owner.
+    #[inline(always)]
     fn order_of(&self, account: AccountId, order: OrderId) -> Result<Handle, Refusal> {
         let handle = self.orders.find(order).ok_or(RejectReason::UnknownOrder)?;
         let owner = self.accounts.get(self.orders[handle].account).id;

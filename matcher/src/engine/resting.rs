@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Takes an order out of its level and all lists, so that only its own place is left of it.
-    #[inline]
+    #[inline(always)]
     fn detach(&mut self, handle: Handle) {
         self.unlink(handle);
         let order = &self.orders[handle];
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// Takes an order out of its level, if it is in one, and leaves in it where it stood.
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, handle: Handle) {
         let order = &self.orders[handle];
         let Some(level_handle) = order.level() else {

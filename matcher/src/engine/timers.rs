@@ -14,6 +14,13 @@ impl Engine {
         self.timers.next()
     }
 
+    /// Whether there is anything to fire or to forget. Mostly there is not.
+    #[inline(always)]
+    pub(super) fn is_any_timer_due(&self) -> bool {
+        let next = self.timers.next();
+        next.is_some_and(|next| next <= self.now) || self.client_ids.is_any_due(self.now)
+    }
+
     /// Fires what is due, in order of (deadline, sequence).
     pub(super) fn fire_timers(&mut self, events: &mut Vec<Event>) {
         while let Some(timer) = self.timers.pop_due(self.now) {
