@@ -13,9 +13,11 @@ use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
 use crate::index::{Index, Tag};
 use crate::order_flow::OrderFlow;
+use crate::prefetch::prefetch;
 
-/// One account.
+/// One account: what each of its orders touches, in one cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Account {
     pub(crate) id: AccountId,
     pub(crate) power: BuyingPower,
@@ -25,13 +27,33 @@ pub(crate) struct Account {
     pub(crate) order_count: u32,
     /// The session under which it bid last: that one knows the account.
     pub(crate) session: Option<Handle>,
-    /// Its Islands, in no order that anything depends on.
-    pub(crate) islands: Vec<Handle>,
     pub(crate) flow: OrderFlow,
     /// Client order ids that are remembered.
     pub(crate) client_id_count: u32,
+    /// How many Islands it owns. Most own none, so that few orders ask which.
+    island_count: u32,
+}
+
+const _: () = assert!(
+    size_of::<Account>() == 64,
+    "an order touches one cache line of its account"
+);
+
+/// What few commands ask of an account.
+#[derive(Clone, Debug, Default)]
+struct Holdings {
+    /// Its Islands, in no order that anything depends on.
+    islands: Vec<Handle>,
     /// Transfers that are remembered, oldest first.
-    pub(crate) transfers: VecDeque<Handle>,
+    transfers: VecDeque<Handle>,
+}
+
+impl Account {
+    /// Whether it owns an Island.
+    #[inline]
+    pub(crate) fn owns_islands(&self) -> bool {
+        self.island_count > 0
+    }
 }
 
 /// A transfer that was applied to an account.
@@ -44,7 +66,10 @@ struct Applied {
 /// All accounts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Accounts {
-    accounts: Arena<Account>,
+    /// By handle. An account stays.
+    accounts: Vec<Account>,
+    /// By handle.
+    holdings: Vec<Holdings>,
     by_id: Index,
     transfers: Arena<Applied>,
     transfers_by_name: Index,
@@ -54,7 +79,7 @@ pub(crate) struct Accounts {
 impl Accounts {
     #[inline]
     pub(crate) fn find(&self, account: AccountId) -> Option<Handle> {
-        let is_meant = |handle| self.accounts[handle].id == account;
+        let is_meant = |handle| self.get(handle).id == account;
         self.by_id.find(tag(account), is_meant)
     }
 
@@ -72,44 +97,65 @@ impl Accounts {
 
     #[inline]
     pub(crate) fn prefetch(&self, account: Handle) {
-        self.accounts.prefetch(account);
+        prefetch(self.get(account));
     }
 
     pub(crate) fn find_or_new(&mut self, id: AccountId) -> Handle {
         if let Some(account) = self.find(id) {
             return account;
         }
-        let account = self.accounts.insert(Account {
+        let account = Handle::at(self.accounts.len());
+        self.accounts.push(Account {
             id,
             power: BuyingPower::default(),
             bids: Queue::default(),
             order_count: 0,
             session: None,
-            islands: Vec::new(),
             flow: OrderFlow::default(),
             client_id_count: 0,
-            transfers: VecDeque::new(),
+            island_count: 0,
         });
+        self.holdings.push(Holdings::default());
         self.by_id.insert(tag(id), account);
         account
     }
 
     #[inline]
     pub(crate) fn get(&self, account: Handle) -> &Account {
-        &self.accounts[account]
+        &self.accounts[account.position()]
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, account: Handle) -> &mut Account {
-        &mut self.accounts[account]
+        &mut self.accounts[account.position()]
+    }
+
+    /// The Islands that an account owns, in no order that anything depends on.
+    pub(crate) fn islands(&self, account: Handle) -> &[Handle] {
+        &self.holdings[account.position()].islands
+    }
+
+    pub(crate) fn add_island(&mut self, account: Handle, island: Handle) {
+        self.holdings[account.position()].islands.push(island);
+        self.get_mut(account).island_count += 1;
+    }
+
+    /// Takes away an Island that the account owns.
+    pub(crate) fn remove_island(&mut self, account: Handle, island: Handle) {
+        let islands = &mut self.holdings[account.position()].islands;
+        let position = islands.iter().position(|other| *other == island);
+        islands.swap_remove(position.expect("an Island is among its owner's"));
+        self.get_mut(account).island_count -= 1;
     }
 
     /// Every account, in order of its id.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (Handle, &Account)> {
-        let mut handles: Vec<Handle> = self.accounts.handles().collect();
-        handles.sort_unstable_by_key(|account| self.accounts[*account].id);
-        let handles = handles.into_iter();
-        handles.map(|account| (account, &self.accounts[account]))
+        let places = self.accounts.iter().enumerate();
+        let mut accounts: Vec<_> = places
+            .map(|(place, account)| (Handle::at(place), account))
+            .collect();
+        accounts.sort_unstable_by_key(|(_, account)| account.id);
+        accounts.into_iter()
     }
 
     /// Available and reserved over all accounts.
@@ -126,7 +172,7 @@ impl Accounts {
         let applied = self.transfers.insert(Applied { account, transfer });
         self.transfers_by_name
             .insert(tag_of_transfer(account, transfer), applied);
-        let remembered = &mut self.accounts[account].transfers;
+        let remembered = &mut self.holdings[account.position()].transfers;
         remembered.push_back(applied);
         let count = u32::try_from(remembered.len()).expect("remembered transfers are bounded by a u32");
         if count > count_max
@@ -140,7 +186,7 @@ impl Accounts {
 
     /// An account's remembered transfers, oldest first.
     pub(crate) fn transfers_of(&self, account: Handle) -> impl Iterator<Item = TransferId> {
-        let transfers = self.accounts[account].transfers.iter();
+        let transfers = self.holdings[account.position()].transfers.iter();
         transfers.map(|applied| self.transfers[*applied].transfer)
     }
 
@@ -155,14 +201,14 @@ impl Accounts {
     /// Adds to what is available, or returns `None` and changes nothing if the sum over all accounts would not fit.
     pub(crate) fn fund(&mut self, account: Handle, amount: Credits) -> Option<Credits> {
         self.total = self.total.checked_add(amount)?;
-        let power = &mut self.accounts[account].power;
+        let power = &mut self.get_mut(account).power;
         power.available = sum(power.available, amount);
         Some(power.available)
     }
 
     /// Takes from what is available, or returns what is missing and changes nothing.
     pub(crate) fn defund(&mut self, account: Handle, amount: Credits) -> Result<Credits, Credits> {
-        let power = &mut self.accounts[account].power;
+        let power = &mut self.get_mut(account).power;
         if amount > power.available {
             return Err(difference(amount, power.available));
         }
@@ -175,7 +221,7 @@ impl Accounts {
     /// Sets buying power aside. The caller has checked that it is free.
     #[inline]
     pub(crate) fn reserve(&mut self, account: Handle, amount: Credits) {
-        let power = &mut self.accounts[account].power;
+        let power = &mut self.get_mut(account).power;
         assert!(
             amount <= power.available,
             "a reservation is checked before it is made"
@@ -187,14 +233,14 @@ impl Accounts {
     /// Gives back what was set aside.
     #[inline]
     pub(crate) fn release(&mut self, account: Handle, amount: Credits) {
-        let power = &mut self.accounts[account].power;
+        let power = &mut self.get_mut(account).power;
         power.reserved = difference(power.reserved, amount);
         power.available = sum(power.available, amount);
     }
 
     /// Pays from what was set aside: the credits leave the engine and billing settles them.
     pub(crate) fn pay(&mut self, account: Handle, amount: Credits) {
-        let power = &mut self.accounts[account].power;
+        let power = &mut self.get_mut(account).power;
         power.reserved = difference(power.reserved, amount);
         self.total = difference(self.total, amount);
     }

@@ -35,8 +35,9 @@ pub(crate) struct DeadMan {
     pub(crate) timer: Handle,
 }
 
-/// An Island with an open session: a capacity group.
+/// An Island with an open session: a capacity group, in one cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Island {
     pub(crate) id: IslandId,
     /// The account that earns.
@@ -53,6 +54,11 @@ pub(crate) struct Island {
     pub(crate) leaves_bound: Jobs,
     pub(crate) tiers: Tiers,
 }
+
+const _: () = assert!(
+    size_of::<Option<Island>>() == 64,
+    "an ask touches one cache line of its Island"
+);
 
 impl Island {
     /// Slots that no lease holds. An Island that lowered its slots may hold more than it has.

@@ -88,9 +88,9 @@ impl Engine {
 
     /// An account's orders, oldest first: its bids, and the asks of its Islands.
     pub(crate) fn orders_owned_by(&self, account: Handle) -> Vec<Handle> {
-        let account = self.accounts.get(account);
-        let mut orders: Vec<Handle> = account.bids.iter(&self.orders, Chain::Owner).collect();
-        for island in &account.islands {
+        let bids = &self.accounts.get(account).bids;
+        let mut orders: Vec<Handle> = bids.iter(&self.orders, Chain::Owner).collect();
+        for island in self.accounts.islands(account) {
             let asks = &self.roster.islands[*island].asks;
             orders.extend(asks.iter(&self.orders, Chain::Owner));
         }

@@ -131,7 +131,7 @@ impl Engine {
     pub(crate) fn join(&mut self, island: Island) -> Handle {
         let owner = island.owner;
         let handle = self.roster.join(island);
-        self.accounts.get_mut(owner).islands.push(handle);
+        self.accounts.add_island(owner, handle);
         handle
     }
 

@@ -47,7 +47,7 @@ impl Engine {
 
     /// Whether there is no Island whose ask the bid would pass over: it names none, and the buyer has none.
     fn passes_over_none(&self, wish: &Wish<'_>) -> bool {
-        let owns_none = |account| self.accounts.get(account).islands.is_empty();
+        let owns_none = |account| !self.accounts.get(account).owns_islands();
         wish.special.is_none() && wish.account.is_none_or(owns_none)
     }
 

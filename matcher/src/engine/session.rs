@@ -110,10 +110,7 @@ impl Engine {
             if held > 0 {
                 self.leases.release_all(*island);
             }
-            self.accounts
-                .get_mut(owner)
-                .islands
-                .retain(|other| other != island);
+            self.accounts.remove_island(owner, *island);
         }
         self.roster.close_session(handle);
     }
