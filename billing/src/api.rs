@@ -47,6 +47,7 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::Booked(_)
         | Outcome::Reserved(_)
         | Outcome::Key(_)
+        | Outcome::Rotated { .. }
         | Outcome::Revoked
         | Outcome::Settled
         | Outcome::SettlementRefused(_)
@@ -86,6 +87,13 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::CreateApiKeyRequest>,
     ) -> Result<Response<wire::CreateApiKeyResponse>, Status> {
         answer(self.make_key(request.into_inner()).await)
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<wire::RotateApiKeyRequest>,
+    ) -> Result<Response<wire::RotateApiKeyResponse>, Status> {
+        answer(self.rotate_key(request.into_inner()).await)
     }
 
     async fn revoke_api_key(

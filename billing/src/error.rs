@@ -31,6 +31,9 @@ pub enum ApiError {
     /// The key was revoked.
     #[error("the key with this hash was revoked")]
     RevokedSecret,
+    /// The key has expired.
+    #[error("the key with this hash has expired")]
+    ExpiredSecret,
     /// Not written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -60,6 +63,7 @@ impl From<ApiError> for Status {
             ApiError::UnknownSecret => status(Code::NotFound, "UNKNOWN_KEY", DOMAIN, message),
             ApiError::StatementTooLong => status(Code::OutOfRange, "STATEMENT_TOO_LONG", DOMAIN, message),
             ApiError::RevokedSecret => status(Code::PermissionDenied, "REVOKED_API_KEY", DOMAIN, message),
+            ApiError::ExpiredSecret => status(Code::PermissionDenied, "EXPIRED_API_KEY", DOMAIN, message),
             ApiError::Write(WriteError::Busy) => status(Code::ResourceExhausted, "TOO_BUSY", DOMAIN, message),
             ApiError::Write(WriteError::Stopped) => status(Code::Unavailable, "STOPPING", DOMAIN, message),
             ApiError::Write(WriteError::Store(error)) | ApiError::Read(error) => store(&error),
@@ -78,8 +82,12 @@ fn rejected(rejection: &Rejection) -> Status {
         Rejection::UnknownAccount(_) | Rejection::UnknownKey(_) | Rejection::UnknownPayout(_) => {
             (Code::NotFound, HashMap::new())
         }
-        Rejection::PayoutTooSmall => (Code::InvalidArgument, HashMap::new()),
-        Rejection::PayoutToday => (Code::ResourceExhausted, HashMap::new()),
+        Rejection::PayoutTooSmall | Rejection::ExpiryPassed => (Code::InvalidArgument, HashMap::new()),
+        Rejection::PayoutToday | Rejection::TooManyKeys => (Code::ResourceExhausted, HashMap::new()),
+        Rejection::AlreadyRotated { successor } => (
+            Code::FailedPrecondition,
+            HashMap::from([("successor_key_id".to_owned(), successor.to_string())]),
+        ),
         Rejection::NotEarned { left } => {
             let left = left.as_nano().to_string();
             (
@@ -87,7 +95,10 @@ fn rejected(rejection: &Rejection) -> Status {
                 HashMap::from([("left_nano".to_owned(), left)]),
             )
         }
-        Rejection::NotNextToMature | Rejection::PayoutState(_) => (Code::FailedPrecondition, HashMap::new()),
+        Rejection::NotNextToMature
+        | Rejection::PayoutState(_)
+        | Rejection::KeyRevoked(_)
+        | Rejection::KeyExpired(_) => (Code::FailedPrecondition, HashMap::new()),
     };
     status_with(code, rejection.code(), DOMAIN, rejection.to_string(), metadata)
 }

@@ -26,6 +26,10 @@ pub const READER_WAIT: Duration = Duration::from_secs(10);
 /// The most findings of an audit that are told.
 pub const FINDINGS_MAX: usize = 100;
 
+/// The most keys that an owner may ever make: a new one every day for a quarter of a century, and a list of them all still
+/// fits a message.
+pub const KEYS_PER_OWNER_MAX: u32 = 10_000;
+
 /// The most owners whose earnings mature in one step.
 pub const MATURING_OWNERS_MAX: u32 = 256;
 

@@ -10,6 +10,8 @@ mod auditor;
 mod batch;
 mod days;
 mod error;
+pub mod key;
+mod keys;
 pub mod merkle;
 pub mod payout;
 pub mod plan;
@@ -24,13 +26,14 @@ use std::future::Future;
 
 use domain::{AccountId, Credits, IslandId, KeyId, Sequence, ShardId, Standing, Timestamp, TransferId};
 use ledger::{AccountKey, Applied, Owner, Refusal, Transfer};
-use proto::convert::billing::{KeyScope, Settlement};
+use proto::convert::billing::Settlement;
 
+use key::{KeyMade, KeyRecord, NewKey, Rotation};
 use merkle::Day;
 use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
 use seal::{ChainHead, Digest};
 
-use crate::limits::PAYOUT_MIN;
+use crate::limits::{KEYS_PER_OWNER_MAX, PAYOUT_MIN};
 
 pub use error::{OpenError, StoreError};
 
@@ -66,6 +69,8 @@ pub enum Change {
     },
     /// Make a key.
     CreateKey(NewKey),
+    /// Make a key's successor, and bring the key's own end forward.
+    RotateKey(Rotation),
     /// Revoke a key.
     RevokeKey(KeyId),
     /// Settle an ended lease, or keep it with the reason why not.
@@ -82,21 +87,6 @@ pub enum Change {
     StepPayout(TransferId, PayoutStep),
     /// Say where the weekly run sends an owner's earnings; nowhere if it is empty.
     SetPayoutDestination(AccountId, String),
-}
-
-/// A key to make. Only the hash of its secret comes here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewKey {
-    /// Whose.
-    pub owner: AccountId,
-    /// A name for people.
-    pub name: String,
-    /// What it may be used for.
-    pub scope: KeyScope,
-    /// How the secret begins, for people to tell keys apart.
-    pub prefix: String,
-    /// SHA-256 of the secret.
-    pub secret_sha256: [u8; 32],
 }
 
 /// A settlement with its shard.
@@ -150,7 +140,14 @@ pub enum Outcome {
     /// Reserved so much, now or before.
     Reserved(Credits),
     /// The key.
-    Key(KeyId),
+    Key(KeyMade),
+    /// The key's successor.
+    Rotated {
+        /// It.
+        successor: KeyMade,
+        /// When the key itself stops working.
+        old_expires_at: Timestamp,
+    },
     /// Revoked now or before.
     Revoked,
     /// Settled now or before.
@@ -182,6 +179,24 @@ pub enum Rejection {
     /// No such key.
     #[error("there is no key {0}")]
     UnknownKey(KeyId),
+    /// The key was revoked.
+    #[error("{0} was revoked")]
+    KeyRevoked(KeyId),
+    /// The key has expired.
+    #[error("{0} has expired")]
+    KeyExpired(KeyId),
+    /// The key has a successor.
+    #[error("the key was rotated before, into {successor}; rotate that one")]
+    AlreadyRotated {
+        /// It.
+        successor: KeyId,
+    },
+    /// A key would be made that had expired already.
+    #[error("the time at which the key is to expire has passed")]
+    ExpiryPassed,
+    /// The owner has as many keys as one may ever have.
+    #[error("the account has made {KEYS_PER_OWNER_MAX} keys, which is the most")]
+    TooManyKeys,
     /// These earnings matured already, or do not follow those that did.
     #[error("these earnings do not follow those that matured before")]
     NotNextToMature,
@@ -203,23 +218,6 @@ pub enum Rejection {
     /// The payout is too far, or not far enough.
     #[error("the payout is {}, which does not allow this", .0.name())]
     PayoutState(PayoutState),
-}
-
-/// A key as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRecord {
-    /// Its id.
-    pub id: KeyId,
-    /// Whose.
-    pub owner: AccountId,
-    /// A name for people.
-    pub name: String,
-    /// What it may be used for.
-    pub scope: KeyScope,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
 }
 
 /// A transfer as it was booked.
@@ -333,7 +331,7 @@ pub trait LedgerStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
 
-    /// Whose key has this hash, if it is not revoked.
+    /// The key with this hash, revoked and expired ones too.
     fn key_by_hash(
         &self,
         secret_sha256: [u8; 32],

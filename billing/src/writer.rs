@@ -233,6 +233,7 @@ fn weight(change: &Change) -> usize {
         Change::OpenOwner { .. }
         | Change::Reserve { .. }
         | Change::CreateKey(_)
+        | Change::RotateKey(_)
         | Change::RevokeKey(_)
         | Change::KeepRefused(..)
         | Change::MoveCursor(..)

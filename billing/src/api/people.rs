@@ -1,14 +1,18 @@
 //! Accounts and API keys.
 
-use domain::AccountId;
+use domain::{AccountId, Timestamp};
 use proto::billing::v1 as wire;
-use proto::convert::billing::{create_account_from_wire, create_key_from_wire, scope_to_wire};
+use proto::convert::billing::{
+    create_account_from_wire, create_key_from_wire, rotate_key_from_wire, scope_to_wire,
+};
 use proto::convert::{FieldError, id_from_wire};
+use service::secret::Secret;
 
-use super::{Api, unexpected};
+use super::{Api, now, unexpected};
 use crate::error::ApiError;
-use crate::keys::new_secret;
-use crate::store::{Change, KeyRecord, LedgerStore, NewKey, Outcome, Rejection};
+use crate::keys::{new_secret, sha256};
+use crate::store::key::{KeptSecret, KeyMade, KeyRecord, KeyRequest, NewKey, Rotation};
+use crate::store::{Change, LedgerStore, Outcome, Rejection};
 
 impl<S: LedgerStore> Api<S> {
     pub(super) async fn make_account(
@@ -34,21 +38,57 @@ impl<S: LedgerStore> Api<S> {
         request: wire::CreateApiKeyRequest,
     ) -> Result<wire::CreateApiKeyResponse, ApiError> {
         let request = create_key_from_wire(request)?;
-        let made = new_secret().map_err(|_| ApiError::NoRandomness)?;
+        let (secret, kept) = fresh_secret()?;
+        let body = format!(
+            "create {:?} {:?} {:?}",
+            request.name, request.scope, request.expires_at
+        );
         let key = NewKey {
             owner: request.account,
             name: request.name,
             scope: request.scope,
-            prefix: made.prefix,
-            secret_sha256: made.sha256,
+            secret: kept,
+            request: request.request_id.map(|id| key_request(id, &body)),
+            expires_at: request.expires_at,
         };
         let outcome = self.writer.write_one(Change::CreateKey(key)).await?;
-        let Outcome::Key(key) = outcome else {
+        let Outcome::Key(made) = outcome else {
             return Err(unexpected(outcome));
         };
         Ok(wire::CreateApiKeyResponse {
-            key_id: key.to_string(),
-            secret: made.secret.expose().to_owned(),
+            key_id: made.id().to_string(),
+            secret: shown(made, &secret),
+            made_before: is_before(made),
+        })
+    }
+
+    pub(super) async fn rotate_key(
+        &self,
+        request: wire::RotateApiKeyRequest,
+    ) -> Result<wire::RotateApiKeyResponse, ApiError> {
+        let request = rotate_key_from_wire(request)?;
+        let (secret, kept) = fresh_secret()?;
+        let body = format!("rotate {:?} {:?}", request.grace, request.expires_at);
+        let rotation = Rotation {
+            key: request.key,
+            request: key_request(request.request_id, &body),
+            secret: kept,
+            old_expires_at: now().after(request.grace),
+            expires_at: request.expires_at,
+        };
+        let outcome = self.writer.write_one(Change::RotateKey(rotation)).await?;
+        let Outcome::Rotated {
+            successor,
+            old_expires_at,
+        } = outcome
+        else {
+            return Err(unexpected(outcome));
+        };
+        Ok(wire::RotateApiKeyResponse {
+            key_id: successor.id().to_string(),
+            secret: shown(successor, &secret),
+            made_before: is_before(successor),
+            old_expire_time_us: old_expires_at.as_micros(),
         })
     }
 
@@ -87,12 +127,53 @@ impl<S: LedgerStore> Api<S> {
         if key.revoked_at.is_some() {
             return Err(ApiError::RevokedSecret);
         }
+        if key.expires_at.is_some_and(|at| at <= now()) {
+            return Err(ApiError::ExpiredSecret);
+        }
         Ok(wire::AuthenticateApiKeyResponse {
             account_id: key.owner.to_string(),
             key_id: key.id.to_string(),
             scope: scope_to_wire(key.scope).into(),
+            expire_time_us: time_to_wire(key.expires_at),
         })
     }
+}
+
+/// A secret, and what is kept of it.
+fn fresh_secret() -> Result<(Secret, KeptSecret), ApiError> {
+    let made = new_secret().map_err(|_| ApiError::NoRandomness)?;
+    let kept = KeptSecret {
+        prefix: made.prefix,
+        sha256: made.sha256,
+    };
+    Ok((made.secret, kept))
+}
+
+fn key_request(id: String, body: &str) -> KeyRequest {
+    KeyRequest {
+        id,
+        body: sha256(body.as_bytes()),
+    }
+}
+
+/// The secret, if it is the key's: that of a key that was made before nobody knows.
+fn shown(made: KeyMade, secret: &Secret) -> String {
+    match made {
+        KeyMade::Now(_) => secret.expose().to_owned(),
+        KeyMade::Before(_) => String::new(),
+    }
+}
+
+const fn is_before(made: KeyMade) -> bool {
+    match made {
+        KeyMade::Now(_) => false,
+        KeyMade::Before(_) => true,
+    }
+}
+
+/// A moment on the wire; 0 if there is none.
+fn time_to_wire(at: Option<Timestamp>) -> u64 {
+    at.map_or(0, Timestamp::as_micros)
 }
 
 fn key_to_wire(key: KeyRecord) -> wire::ApiKey {
@@ -101,6 +182,9 @@ fn key_to_wire(key: KeyRecord) -> wire::ApiKey {
         name: key.name,
         scope: scope_to_wire(key.scope).into(),
         created_at_us: key.created_at.as_micros(),
-        revoked_at_us: key.revoked_at.map_or(0, |at| at.as_micros()),
+        revoked_at_us: time_to_wire(key.revoked_at),
+        expire_time_us: time_to_wire(key.expires_at),
+        rotated_from_key_id: key.rotated_from.map_or_else(String::new, |id| id.to_string()),
+        rotated_to_key_id: key.rotated_to.map_or_else(String::new, |id| id.to_string()),
     }
 }

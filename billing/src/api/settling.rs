@@ -44,6 +44,7 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Booked(_)
                 | Outcome::Reserved(_)
                 | Outcome::Key(_)
+                | Outcome::Rotated { .. }
                 | Outcome::Revoked
                 | Outcome::Cursor(_)
                 | Outcome::Payout(_)

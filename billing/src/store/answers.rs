@@ -3,12 +3,13 @@
 use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
 use ledger::{AccountKey, Owner};
 
+use super::key::KeyRecord;
 use super::merkle::Day;
 use super::payout::{Payable, Payout, PayoutFilter};
 use super::rows::{self, stored};
 use super::session::{self, Backend, Session, Value, Wanted};
 use super::{
-    AuditReport, Balances, BookedTransfer, Change, ClosedDay, KeyRecord, LedgerStore, Maturing, Outcome,
+    AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError, audit, batch, days, statements,
 };
 use crate::limits::PAYOUT_MIN;

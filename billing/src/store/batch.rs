@@ -1,12 +1,12 @@
 //! One batch, one transaction: load what it touches, decide, write.
 
-use domain::{KeyId, Sequence, Timestamp};
+use domain::{Sequence, Timestamp};
 
 use super::plan::{Needs, OwnerRow, Rows, Working};
 use super::rows::{self, stored};
 use super::seal::Seal;
-use super::session::{self, Session, Value, Wanted};
-use super::{Change, Outcome, StoreError, statements};
+use super::session::{self, Session, Wanted};
+use super::{Change, Outcome, StoreError, keys, statements};
 
 pub(super) async fn commit<S: Session>(
     session: &mut S,
@@ -14,19 +14,20 @@ pub(super) async fn commit<S: Session>(
     now: Timestamp,
 ) -> Result<Vec<Outcome>, StoreError> {
     let mut transaction = session.begin_writing().await?;
-    let mut working = load(&mut *transaction, Needs::of(changes)).await?;
+    let mut working = load(&mut *transaction, Needs::of(changes), now).await?;
     let outcomes = changes.iter().map(|change| working.apply(change)).collect();
-    // Time never runs backwards in the books, whatever the clock does.
-    let at = now.max(working.head.at);
-    write(&mut *transaction, &working, at).await?;
+    write(&mut *transaction, &working).await?;
     session::commit::<S>(transaction).await?;
     Ok(outcomes)
 }
 
-async fn load<S: Session>(session: &mut S, mut needs: Needs) -> Result<Working, StoreError> {
+async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> Result<Working, StoreError> {
     let counts = session::row(session, statements::COUNTS, vec![], "read the books").await?;
+    let head = rows::head(&counts)?;
     let mut working = Working {
-        head: rows::head(&counts)?,
+        // Time never runs backwards in the books, whatever the clock does.
+        now: now.max(head.at),
+        head,
         ..Working::default()
     };
     load_payouts(session, &mut needs, &mut working).await?;
@@ -61,12 +62,7 @@ async fn load_people<S: Session>(
     needs: &Needs,
     working: &mut Working,
 ) -> Result<(), StoreError> {
-    let keys = needs.keys.iter().filter_map(|key| i64::try_from(key.get()).ok());
-    let keys = Wanted::Numbers(keys.collect());
-    for row in session.find(S::OWN.keys, keys).await? {
-        let key = KeyId::new(rows::unsigned(&row, 0)?);
-        working.keys.insert(key, rows::optional_time(&row, 1)?);
-    }
+    keys::load(session, needs, working).await?;
     let requests = Wanted::Texts(needs.requests.iter().cloned().collect());
     for row in session.find(S::OWN.owners_by_request, requests).await? {
         let owner = OwnerRow {
@@ -106,8 +102,8 @@ async fn load_payouts<S: Session>(
     Ok(())
 }
 
-async fn write<S: Session>(session: &mut S, working: &Working, moment: Timestamp) -> Result<(), StoreError> {
-    let rows = &working.rows;
+async fn write<S: Session>(session: &mut S, working: &Working) -> Result<(), StoreError> {
+    let (rows, moment) = (&working.rows, working.now);
     let at = stored(moment.as_micros());
     if !rows.owners.is_empty() {
         session.insert_owners(&rows.owners, at).await?;
@@ -125,7 +121,7 @@ async fn write<S: Session>(session: &mut S, working: &Working, moment: Timestamp
     }
     write_marks(session, rows).await?;
     write_payouts(session, rows).await?;
-    write_keys(session, rows, at).await
+    keys::write(session, rows, at).await
 }
 
 /// Keeps a seal.
@@ -179,28 +175,6 @@ async fn write_payouts<S: Session>(session: &mut S, rows: &Rows) -> Result<(), S
         session
             .execute(statements::SAVE_DESTINATION, values, doing)
             .await?;
-    }
-    Ok(())
-}
-
-async fn write_keys<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Result<(), StoreError> {
-    for (id, key) in &rows.keys {
-        let values: Vec<Value> = vec![
-            stored(id.get()).into(),
-            stored(key.owner.get()).into(),
-            key.name.as_str().into(),
-            rows::scope_name(key.scope).into(),
-            key.prefix.as_str().into(),
-            key.secret_sha256.as_slice().into(),
-            at.into(),
-        ];
-        let doing = "make a key";
-        session.execute(statements::INSERT_KEY, values, doing).await?;
-    }
-    for id in &rows.revoked {
-        let values = vec![stored(id.get()).into(), at.into()];
-        let doing = "revoke a key";
-        session.execute(statements::REVOKE_KEY, values, doing).await?;
     }
     Ok(())
 }

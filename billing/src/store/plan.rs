@@ -3,6 +3,7 @@
 //! [`Needs`] lists what a batch touches, a store loads that into a [`Working`] set, the set decides change by change,
 //! and what is to be written comes out as [`Rows`]. No database is spoken to here, so every database decides alike.
 
+mod keys;
 mod needs;
 mod payouts;
 
@@ -11,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{AccountId, KeyId, LeaseId, Sequence, ShardId, Timestamp, TransferId};
 use ledger::{AccountKey, Applied, Ledger, Mode, Owner, Refusal, Transfer, TransferKind, TransferSource};
 
+use super::key::{KeyRow, KeyState};
 use super::payout::{PaidOut, Payout};
 use super::seal::{Digest, Seal};
-use super::{BookedTransfer, Change, KeptRefusal, Maturing, NewKey, Outcome, Rejection, ShardSettlement};
+use super::{BookedTransfer, Change, KeptRefusal, Maturing, Outcome, Rejection, ShardSettlement};
 
 use proto::convert::billing::Settlement;
 
@@ -49,7 +51,9 @@ pub struct Rows {
     /// Where cursors are now.
     pub cursors: BTreeMap<ShardId, Sequence>,
     /// Keys made.
-    pub keys: Vec<(KeyId, NewKey)>,
+    pub keys: Vec<KeyRow>,
+    /// Keys that end sooner now, and when.
+    pub expiries: BTreeMap<KeyId, Timestamp>,
     /// Keys revoked.
     pub revoked: BTreeSet<KeyId>,
     /// Where matured earnings end now, by the account that they waited in.
@@ -96,14 +100,20 @@ pub struct Head {
 /// What a store loaded for a batch, and what the batch makes of it.
 #[derive(Debug, Default)]
 pub struct Working {
+    /// What time it is; never before anything in the books.
+    pub now: Timestamp,
     /// The accounts and transfers.
     pub ledger: Ledger,
     /// Owners that exist by their request.
     pub owners: BTreeMap<String, OwnerRow>,
     /// Where the books end.
     pub head: Head,
-    /// Keys that exist, and when they were revoked.
-    pub keys: BTreeMap<KeyId, Option<Timestamp>>,
+    /// Keys that exist.
+    pub keys: BTreeMap<KeyId, KeyState>,
+    /// Keys that exist by their owner and what they were asked for under, with the digest of the rest.
+    pub key_requests: BTreeMap<(AccountId, String), (KeyId, Digest)>,
+    /// How many keys owners have made.
+    pub key_counts: BTreeMap<AccountId, u32>,
     /// Settlements that exist.
     pub settlements: BTreeMap<(ShardId, LeaseId), (ShardSettlement, Option<KeptRefusal>)>,
     /// Cursors that exist.
@@ -143,6 +153,7 @@ impl Working {
                 }
             }
             Change::CreateKey(key) => self.create_key(key),
+            Change::RotateKey(rotation) => self.rotate_key(rotation),
             Change::RevokeKey(key) => self.revoke_key(*key),
             Change::Settle(settlement) => self.settle(settlement),
             Change::KeepRefused(settlement, refusal) => self.keep_refused(settlement, refusal.clone()),
@@ -216,30 +227,6 @@ impl Working {
         if exists && self.ledger.counters(account).is_none() {
             self.ledger.open(account);
             self.rows.accounts.push(account);
-        }
-    }
-
-    fn create_key(&mut self, key: &NewKey) -> Outcome {
-        let known = Owner::new(key.owner)
-            .is_some_and(|owner| self.ledger.counters(AccountKey::Available(owner)).is_some());
-        if !known {
-            return Outcome::Rejected(Rejection::UnknownAccount(key.owner));
-        }
-        self.head.key = self.head.key.saturating_add(1);
-        let id = KeyId::new(self.head.key);
-        self.keys.insert(id, None);
-        self.rows.keys.push((id, key.clone()));
-        Outcome::Key(id)
-    }
-
-    fn revoke_key(&mut self, key: KeyId) -> Outcome {
-        match self.keys.get(&key) {
-            None => Outcome::Rejected(Rejection::UnknownKey(key)),
-            Some(Some(_)) => Outcome::Revoked,
-            Some(None) => {
-                self.rows.revoked.insert(key);
-                Outcome::Revoked
-            }
         }
     }
 
@@ -410,6 +397,11 @@ impl Rejection {
             Self::Ledger(refusal) => refusal.code(),
             Self::RequestDiffers => "REQUEST_DIFFERS",
             Self::UnknownKey(_) => "UNKNOWN_KEY",
+            Self::KeyRevoked(_) => "REVOKED_API_KEY",
+            Self::KeyExpired(_) => "EXPIRED_API_KEY",
+            Self::AlreadyRotated { .. } => "ALREADY_ROTATED",
+            Self::ExpiryPassed => "EXPIRY_PASSED",
+            Self::TooManyKeys => "TOO_MANY_KEYS",
             Self::NotNextToMature => "NOT_NEXT_TO_MATURE",
             Self::UnknownPayout(_) => "UNKNOWN_PAYOUT",
             Self::PayoutTooSmall => "PAYOUT_TOO_SMALL",

@@ -19,6 +19,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio_stream::StreamExt;
 
 use super::plan::OwnerRow;
+use super::rows::stored;
 use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted};
 use super::{BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, session};
 use crate::limits::READERS;
@@ -123,6 +124,9 @@ fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Postgres
         Value::Int(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
+        Value::OptionalInt(number) => query.bind(number),
+        Value::OptionalText(text) => query.bind(text),
+        Value::OptionalBytes(bytes) => query.bind(bytes),
     })
 }
 
@@ -191,6 +195,13 @@ impl Session for PgConnection {
                     .map(|(shard, lease)| (i64::from(shard.get()), lease_bytes(lease)))
                     .unzip();
                 query.bind(shards).bind(leases)
+            }
+            Wanted::KeyRequests(requests) => {
+                let wanted = requests.into_iter();
+                let (owners, requests): (Vec<i64>, Vec<String>) = wanted
+                    .map(|(owner, request)| (stored(owner.get()), request))
+                    .unzip();
+                query.bind(owners).bind(requests)
             }
         };
         query.fetch_all(self).await.map_err(failed("read the books"))

@@ -8,13 +8,14 @@ use ledger::{AccountKey, AccountKind, Counters, Mode, Owner, Transfer, TransferK
 use proto::convert::billing::{KeyScope, Settlement};
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
+use super::key::{KeyRecord, KeyRequest, KeyState};
 use super::merkle::Day;
 use super::payout::{PaidOut, Payable, Payout, PayoutCause, PayoutState};
 use super::plan::Head;
-use super::seal::{ChainHead, Seal};
+use super::seal::{ChainHead, Digest, Seal};
 use super::{
-    Balances, BookedTransfer, ClosedDay, KeptRefusal, KeyRecord, Maturing, ReservationRecord, Settled,
-    ShardSettlement, StoreError,
+    Balances, BookedTransfer, ClosedDay, KeptRefusal, Maturing, ReservationRecord, Settled, ShardSettlement,
+    StoreError,
 };
 
 /// A row, by the few types that our columns have.
@@ -364,23 +365,78 @@ pub(super) const fn scope_name(scope: KeyScope) -> &'static str {
     }
 }
 
+/// A key's scope, by its word.
+fn scope(row: &impl Columns, column: usize) -> Result<KeyScope, StoreError> {
+    match text(row, column)?.as_str() {
+        "full" => Ok(KeyScope::Full),
+        "consumer" => Ok(KeyScope::Consumer),
+        "island" => Ok(KeyScope::Island),
+        other => Err(damaged(format!("`{other}` is no scope of a key"))),
+    }
+}
+
+fn key_id(row: &impl Columns, column: usize) -> Result<KeyId, StoreError> {
+    unsigned(row, column).map(KeyId::new)
+}
+
+fn optional_key_id(row: &impl Columns, column: usize) -> Result<Option<KeyId>, StoreError> {
+    match row.optional_int(column)? {
+        Some(_) => key_id(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// A key, without its hash.
 pub(super) fn key(row: &impl Columns) -> Result<KeyRecord, StoreError> {
-    let id = KeyId::new(unsigned(row, 0)?);
-    let scope = match text(row, 3)?.as_str() {
-        "full" => KeyScope::Full,
-        "consumer" => KeyScope::Consumer,
-        "island" => KeyScope::Island,
-        _ => return Err(damaged(format!("{id} has no known scope"))),
-    };
     Ok(KeyRecord {
-        id,
+        id: key_id(row, 0)?,
         owner: owner(row, 1)?.id(),
         name: text(row, 2)?,
-        scope,
+        scope: scope(row, 3)?,
         created_at: Timestamp::from_micros(unsigned(row, 4)?),
         revoked_at: optional_time(row, 5)?,
+        expires_at: optional_time(row, 6)?,
+        line: key_id(row, 7)?,
+        rotated_from: optional_key_id(row, 8)?,
+        rotated_to: optional_key_id(row, 9)?,
     })
+}
+
+/// A key as a batch needs it.
+pub(super) fn key_state(row: &impl Columns) -> Result<(KeyId, KeyState), StoreError> {
+    let successor = match optional_key_id(row, 7)? {
+        Some(successor) => Some((
+            successor,
+            KeyRequest {
+                id: text(row, 8)?,
+                body: bytes(row, 9)?,
+            },
+        )),
+        None => None,
+    };
+    let state = KeyState {
+        owner: owner(row, 1)?.id(),
+        name: text(row, 2)?,
+        scope: scope(row, 3)?,
+        line: key_id(row, 4)?,
+        expires_at: optional_time(row, 5)?,
+        revoked_at: optional_time(row, 6)?,
+        successor,
+    };
+    Ok((key_id(row, 0)?, state))
+}
+
+/// A key by what it was asked for under, with the digest of the rest.
+#[expect(clippy::type_complexity, reason = "an entry of the plan's map")]
+pub(super) fn key_request(row: &impl Columns) -> Result<((AccountId, String), (KeyId, Digest)), StoreError> {
+    let request = (owner(row, 0)?.id(), text(row, 1)?);
+    Ok((request, (key_id(row, 2)?, bytes(row, 3)?)))
+}
+
+/// How many keys an owner has made.
+pub(super) fn key_count(row: &impl Columns) -> Result<(AccountId, u32), StoreError> {
+    let count = u32::try_from(unsigned(row, 1)?).unwrap_or(u32::MAX);
+    Ok((owner(row, 0)?.id(), count))
 }
 
 /// A payout with its number, in the order of columns that every statement uses.

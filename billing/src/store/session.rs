@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::ops::DerefMut;
 
-use domain::{LeaseId, ShardId, TransferId};
+use domain::{AccountId, LeaseId, ShardId, TransferId};
 use ledger::AccountKey;
 use sqlx::{Connection, Transaction};
 
@@ -24,6 +24,12 @@ pub(super) enum Value {
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// A number or null.
+    OptionalInt(Option<i64>),
+    /// A text or null.
+    OptionalText(Option<String>),
+    /// Bytes or null.
+    OptionalBytes(Option<Vec<u8>>),
 }
 
 impl From<i64> for Value {
@@ -61,6 +67,8 @@ pub(super) enum Wanted {
     Texts(Vec<String>),
     /// The settlements of these leases.
     Leases(Vec<(ShardId, LeaseId)>),
+    /// The keys that these owners asked for under these names.
+    KeyRequests(Vec<(AccountId, String)>),
 }
 
 impl Wanted {
@@ -71,6 +79,7 @@ impl Wanted {
             Self::Ids(ids) => ids.is_empty(),
             Self::Texts(texts) => texts.is_empty(),
             Self::Leases(leases) => leases.is_empty(),
+            Self::KeyRequests(requests) => requests.is_empty(),
         }
     }
 }
@@ -83,6 +92,8 @@ pub(super) struct OwnStatements {
     pub(super) settlements: &'static str,
     pub(super) cursors: &'static str,
     pub(super) keys: &'static str,
+    pub(super) key_requests: &'static str,
+    pub(super) key_counts: &'static str,
     pub(super) owners_by_request: &'static str,
     pub(super) matured: &'static str,
     pub(super) payouts: &'static str,

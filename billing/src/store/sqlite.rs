@@ -241,6 +241,9 @@ fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Sqlite, 
         Value::Int(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
+        Value::OptionalInt(number) => query.bind(number),
+        Value::OptionalText(text) => query.bind(text),
+        Value::OptionalBytes(bytes) => query.bind(bytes),
     })
 }
 
@@ -306,6 +309,11 @@ impl Session for SqliteConnection {
                 leases
                     .into_iter()
                     .map(|(shard, lease)| (shard.get(), lease_hex(lease))),
+            ),
+            Wanted::KeyRequests(requests) => list(
+                requests
+                    .into_iter()
+                    .map(|(owner, request)| (stored(owner.get()), request)),
             ),
         };
         self.rows(statement, vec![list], "read the books").await

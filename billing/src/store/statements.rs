@@ -15,8 +15,11 @@ pub(super) const MOVE_CURSOR: &str = "INSERT INTO engine_cursor (shard, sequence
     ON CONFLICT (shard) DO UPDATE SET sequence = excluded.sequence";
 
 pub(super) const INSERT_KEY: &str =
-    "INSERT INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    "INSERT INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at, expires_at, request_id,
+        request_sha256, rotated_from, line)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+pub(super) const EXPIRE_KEY: &str = "UPDATE api_keys SET expires_at = $2 WHERE id = $1";
 
 pub(super) const REVOKE_KEY: &str =
     "UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
@@ -24,13 +27,17 @@ pub(super) const REVOKE_KEY: &str =
 pub(super) const MOVE_MATURED: &str = "INSERT INTO matured (account, through) VALUES ($1, $2)
     ON CONFLICT (account) DO UPDATE SET through = excluded.through";
 
-pub(super) const KEY_BY_HASH: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
-    WHERE secret_sha256 = $1";
+pub(super) const KEY_BY_HASH: &str = "SELECT k.id, k.owner, k.name, k.scope, k.created_at, k.revoked_at,
+        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id
+    FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+    WHERE k.secret_sha256 = $1";
 
 pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = $1";
 
-pub(super) const KEYS_OF_OWNER: &str = "SELECT id, owner, name, scope, created_at, revoked_at FROM api_keys
-    WHERE owner = $1 ORDER BY id";
+pub(super) const KEYS_OF_OWNER: &str = "SELECT k.id, k.owner, k.name, k.scope, k.created_at, k.revoked_at,
+        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id
+    FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+    WHERE k.owner = $1 ORDER BY k.id";
 
 pub(super) const ACCOUNTS_OF_OWNER: &str =
     "SELECT id, debits_pending, debits_posted, credits_pending, credits_posted
@@ -159,11 +166,12 @@ pub(super) const SCHEMA_VERSION: &str =
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 38] = [
+pub(super) const ALL: [&str; 39] = [
     COUNTS,
     INSERT_SEAL,
     MOVE_CURSOR,
     INSERT_KEY,
+    EXPIRE_KEY,
     REVOKE_KEY,
     MOVE_MATURED,
     KEY_BY_HASH,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use billing::maturing::mature_all;
+use billing::store::key::{KeptSecret, KeyMade, NewKey};
 use billing::store::merkle::Day;
-use billing::store::{Change, LedgerStore, Maturing, NewKey, Outcome, Rejection};
+use billing::store::{Change, LedgerStore, Maturing, Outcome, Rejection};
 use billing::writer;
 use domain::{AccountId, Credits, KeyId, Liquidity, Sequence, Standing, Timestamp, TransferId};
 use ledger::{AccountKey, Applied, Mode, TransferKind};
@@ -24,6 +25,7 @@ fn code(outcome: &Outcome) -> &str {
         | Outcome::Booked(_)
         | Outcome::Reserved(_)
         | Outcome::Key(_)
+        | Outcome::Rotated { .. }
         | Outcome::Revoked
         | Outcome::Settled
         | Outcome::Cursor(_)
@@ -199,12 +201,22 @@ async fn keys_are_known_by_their_hash_until_they_are_revoked(books: Books<impl L
             owner: AccountId::new(owner),
             name: "laptop".into(),
             scope: KeyScope::Consumer,
-            prefix: "atoll_sk_abcd".into(),
-            secret_sha256: [byte; 32],
+            secret: KeptSecret {
+                prefix: "atoll_sk_abcd".into(),
+                sha256: [byte; 32],
+            },
+            request: None,
+            expires_at: None,
         })
     };
-    assert_eq!(books.take(new_key(1, 1)).await, Outcome::Key(KeyId::new(1)));
-    assert_eq!(books.take(new_key(1, 2)).await, Outcome::Key(KeyId::new(2)));
+    assert_eq!(
+        books.take(new_key(1, 1)).await,
+        Outcome::Key(KeyMade::Now(KeyId::new(1)))
+    );
+    assert_eq!(
+        books.take(new_key(1, 2)).await,
+        Outcome::Key(KeyMade::Now(KeyId::new(2)))
+    );
     assert_eq!(code(&books.take(new_key(99, 3)).await), "UNKNOWN_ACCOUNT");
     let known = books.store.key_by_hash([1; 32]).await.unwrap().unwrap();
     assert_eq!(

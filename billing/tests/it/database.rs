@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use crate::support::{at, books, grant, open_owner, settle, settlement, sqlite};
 
-async fn direct(path: &Path) -> SqliteConnection {
+pub(crate) async fn direct(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
@@ -21,7 +21,7 @@ async fn direct(path: &Path) -> SqliteConnection {
 }
 
 /// Tries a statement; returns what the database objects.
-async fn objection(connection: &mut SqliteConnection, sql: &'static str) -> String {
+pub(crate) async fn objection(connection: &mut SqliteConnection, sql: &'static str) -> String {
     match sqlx::query(sql).execute(&mut *connection).await {
         Ok(done) => format!("accepted, {} rows", done.rows_affected()),
         Err(error) => error
@@ -121,7 +121,7 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
             "an owner is made once",
         ),
         (
-            "INSERT OR REPLACE INTO api_keys SELECT id, 2, name, scope, prefix, secret_sha256, created_at, NULL FROM api_keys",
+            "INSERT OR REPLACE INTO api_keys (id, owner, name, scope, prefix, secret_sha256, created_at) SELECT id, 2, name, scope, prefix, secret_sha256, created_at FROM api_keys",
             "a key is made once",
         ),
         (

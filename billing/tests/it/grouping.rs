@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use billing::limits::QUEUE_MAX;
+use billing::store::key::KeyRecord;
 use billing::store::merkle::Day;
 use billing::store::payout::{Payable, Payout, PayoutFilter};
 use billing::store::{
-    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, KeyRecord, LedgerStore, Maturing,
-    Outcome, ReservationRecord, Settled, Span, StoreError,
+    AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, LedgerStore, Maturing, Outcome,
+    ReservationRecord, Settled, Span, StoreError,
 };
 use billing::writer::{self, WriteError, WriterHandle};
 use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};

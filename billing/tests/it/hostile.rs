@@ -126,7 +126,7 @@ async fn ids_that_are_none_name_their_field_and_ids_of_nobody_are_not_found() {
         let key = pb::CreateApiKeyRequest {
             account_id: nobody.into(),
             name: "k".into(),
-            scope: 0,
+            ..Default::default()
         };
         assert_eq!(code(client.create_api_key(key).await), unknown);
     }

@@ -8,6 +8,7 @@ mod crash;
 mod database;
 mod grouping;
 mod hostile;
+mod keys;
 mod large;
 mod payouts;
 mod postgres_database;

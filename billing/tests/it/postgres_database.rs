@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use crate::support::{TestDatabase, at, grant, open_owner, postgres, settle, settlement};
 
 /// Tries a statement; returns what the database objects.
-async fn objection(connection: &mut PgConnection, sql: &str) -> String {
+pub(crate) async fn objection(connection: &mut PgConnection, sql: &str) -> String {
     match connection.execute(AssertSqlSafe(sql.to_owned())).await {
         Ok(done) => format!("accepted, {} rows", done.rows_affected()),
         Err(error) => error

@@ -5,9 +5,10 @@ mod pure;
 
 use std::sync::Arc;
 
+use billing::store::key::{KeptSecret, NewKey};
 use billing::store::postgres::PostgresStore;
 use billing::store::sqlite::SqliteStore;
-use billing::store::{Change, Durability, LedgerStore, NewKey, Outcome, ShardSettlement};
+use billing::store::{Change, Durability, LedgerStore, Outcome, ShardSettlement};
 use billing::{Config, Maturity, Running};
 use domain::{
     AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Liquidity, Price, Sequence, ShardId,
@@ -242,8 +243,12 @@ impl<S: LedgerStore> Books<S> {
             owner: AccountId::new(1),
             name: "laptop".into(),
             scope: KeyScope::Full,
-            prefix: "atoll_sk_".into(),
-            secret_sha256: [7; 32],
+            secret: KeptSecret {
+                prefix: "atoll_sk_".into(),
+                sha256: [7; 32],
+            },
+            request: None,
+            expires_at: None,
         };
         self.take(Change::CreateKey(key)).await;
         self.take(Change::MoveCursor(SHARD, Sequence::new(5))).await;

@@ -28,6 +28,7 @@ async fn an_account_a_grant_and_a_key_are_made_and_used() {
         account_id: account_id.clone(),
         name: "laptop".into(),
         scope: pb::KeyScope::Consumer.into(),
+        ..Default::default()
     };
     let key = client.create_api_key(request).await.unwrap().into_inner();
     assert!(key.secret.starts_with("atoll_sk_"), "{}", key.key_id);
@@ -78,7 +79,7 @@ async fn the_secret_is_nowhere_in_the_data_folder() {
     let request = pb::CreateApiKeyRequest {
         account_id,
         name: "k".into(),
-        scope: 0,
+        ..Default::default()
     };
     let secret = served
         .client

@@ -1,8 +1,10 @@
 //! What the exchange asks of billing, both ways: the exchange writes these values, billing reads them.
 
+use std::time::Duration;
+
 use domain::{
-    AccountId, Bill, Credits, IslandId, JobId, LeaseEpoch, LeaseId, Price, Sequence, ShardId, Standing,
-    TransferId, UNITS_MAX, Units,
+    AccountId, Bill, Credits, IslandId, JobId, KeyId, LeaseEpoch, LeaseId, Price, Sequence, ShardId,
+    Standing, Timestamp, TransferId, UNITS_MAX, Units,
 };
 
 use super::error::{FieldError, FieldResult};
@@ -18,6 +20,9 @@ pub const REQUEST_ID_LENGTH_MAX: usize = 64;
 
 /// The longest name of an account or a key.
 pub const DISPLAY_NAME_LENGTH_MAX: usize = 100;
+
+/// The longest that a key goes on working after it was rotated: a week, for whoever is on holiday has it in his programs.
+pub const ROTATION_GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// The longest reason for a grant.
 pub const REASON_LENGTH_MAX: usize = 200;
@@ -67,6 +72,23 @@ pub struct CreateKey {
     pub name: String,
     /// What it may be used for.
     pub scope: KeyScope,
+    /// The key of idempotence; without one, every call makes another key.
+    pub request_id: Option<String>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Asks for a key's successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotateKey {
+    /// The key.
+    pub key: KeyId,
+    /// The key of idempotence.
+    pub request_id: String,
+    /// How long the key itself goes on working; at most [`ROTATION_GRACE_MAX`].
+    pub grace: Duration,
+    /// When the successor stops working; when the key would have, if not given.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Asks for buying power.
@@ -228,7 +250,44 @@ pub fn create_key_from_wire(request: wire::CreateApiKeyRequest) -> FieldResult<C
         account: id_from_wire("account_id", &request.account_id)?,
         name: text_from_wire("name", request.name, DISPLAY_NAME_LENGTH_MAX)?,
         scope: scope_from_wire("scope", request.scope)?,
+        request_id: match request.request_id.is_empty() {
+            true => None,
+            false => Some(text_from_wire(
+                "request_id",
+                request.request_id,
+                REQUEST_ID_LENGTH_MAX,
+            )?),
+        },
+        expires_at: optional_time_from_wire("expire_time_us", request.expire_time_us)?,
     })
+}
+
+/// See [`RotateKey`].
+///
+/// # Errors
+/// Names the field that is missing or malformed.
+pub fn rotate_key_from_wire(request: wire::RotateApiKeyRequest) -> FieldResult<RotateKey> {
+    let grace = Duration::from_millis(request.grace_ms);
+    if grace > ROTATION_GRACE_MAX {
+        return Err(FieldError::new("grace_ms", "must be at most seven days"));
+    }
+    Ok(RotateKey {
+        key: id_from_wire("key_id", &request.key_id)?,
+        request_id: text_from_wire("request_id", request.request_id, REQUEST_ID_LENGTH_MAX)?,
+        grace,
+        expires_at: optional_time_from_wire("expire_time_us", request.expire_time_us)?,
+    })
+}
+
+/// A moment; none if it is 0.
+///
+/// # Errors
+/// When it is beyond what can be stored.
+pub fn optional_time_from_wire(field: &str, micros: u64) -> FieldResult<Option<Timestamp>> {
+    if i64::try_from(micros).is_err() {
+        return Err(FieldError::new(field, "must be below 2^63"));
+    }
+    Ok((micros != 0).then_some(Timestamp::from_micros(micros)))
 }
 
 /// See [`Reserve`].

@@ -54,6 +54,13 @@ pub struct CreateApiKeyRequest {
     /// What it may be used for.
     #[prost(enumeration = "KeyScope", tag = "3")]
     pub scope: i32,
+    /// Chosen by the caller; the key of idempotence within the account, up to 64 characters. Without one every call makes
+    /// another key.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// When it stops working, in the future; 0: never.
+    #[prost(uint64, tag = "5")]
+    pub expire_time_us: u64,
 }
 /// The key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -61,9 +68,45 @@ pub struct CreateApiKeyResponse {
     /// Its id, `key_…`.
     #[prost(string, tag = "1")]
     pub key_id: ::prost::alloc::string::String,
-    /// The secret, `atoll_sk_…`: shown this once.
+    /// The secret, `atoll_sk_…`: shown this once, and empty if the key was made before.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
+    /// Whether an earlier call with this request id made it: nobody knows its secret here any more. Whoever lost it rotates
+    /// the key or revokes it.
+    #[prost(bool, tag = "3")]
+    pub made_before: bool,
+}
+/// Asks for a key's successor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Chosen by the caller; the key of idempotence within the account, 1 to 64 characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// How long the key itself goes on working, in milliseconds: at most seven days. 0: it ends at once.
+    #[prost(uint64, tag = "3")]
+    pub grace_ms: u64,
+    /// When the successor stops working, in the future; 0: when the key would have.
+    #[prost(uint64, tag = "4")]
+    pub expire_time_us: u64,
+}
+/// The successor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyResponse {
+    /// Its id, `key_…`.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Its secret, `atoll_sk_…`: shown this once, and empty if it was made before.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+    /// Whether an earlier call with this request id made it.
+    #[prost(bool, tag = "3")]
+    pub made_before: bool,
+    /// When the key itself stops working.
+    #[prost(uint64, tag = "4")]
+    pub old_expire_time_us: u64,
 }
 /// Asks to revoke a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -107,6 +150,15 @@ pub struct ApiKey {
     /// When it was revoked, 0 if it was not.
     #[prost(uint64, tag = "5")]
     pub revoked_at_us: u64,
+    /// When it stops working or has stopped, 0 if it does not.
+    #[prost(uint64, tag = "6")]
+    pub expire_time_us: u64,
+    /// The key whose successor it is, empty if it is none's.
+    #[prost(string, tag = "7")]
+    pub rotated_from_key_id: ::prost::alloc::string::String,
+    /// Its successor, empty if it has none.
+    #[prost(string, tag = "8")]
+    pub rotated_to_key_id: ::prost::alloc::string::String,
 }
 /// Asks whose key a secret is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -115,7 +167,8 @@ pub struct AuthenticateApiKeyRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub secret_sha256: ::prost::alloc::vec::Vec<u8>,
 }
-/// Whose key it is. A revoked or unknown one is NOT_FOUND.
+/// Whose key it is. An unknown one is NOT_FOUND (UNKNOWN_KEY), a revoked or an expired one PERMISSION_DENIED
+/// (REVOKED_API_KEY, EXPIRED_API_KEY).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuthenticateApiKeyResponse {
     /// The account.
@@ -127,6 +180,9 @@ pub struct AuthenticateApiKeyResponse {
     /// What it may be used for.
     #[prost(enumeration = "KeyScope", tag = "3")]
     pub scope: i32,
+    /// When it stops working, 0 if it does not.
+    #[prost(uint64, tag = "4")]
+    pub expire_time_us: u64,
 }
 /// Asks for buying power.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -939,7 +995,8 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Makes an API key. The secret is returned once and stored only as a hash.
+        /// Makes an API key. The secret is returned once and stored only as a hash. Repeating the request id returns the same key
+        /// without its secret.
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -963,6 +1020,34 @@ pub mod billing_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("atoll.billing.v1.BillingService", "CreateApiKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes the successor of an API key, with a new secret and the same name and scope; the key itself goes on for a grace
+        /// period, and then expires. A key is rotated once: its successor is rotated next.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/RotateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "RotateApiKey"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -1486,12 +1571,22 @@ pub mod billing_service_server {
             tonic::Response<super::GrantCreditsResponse>,
             tonic::Status,
         >;
-        /// Makes an API key. The secret is returned once and stored only as a hash.
+        /// Makes an API key. The secret is returned once and stored only as a hash. Repeating the request id returns the same key
+        /// without its secret.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Makes the successor of an API key, with a new secret and the same name and scope; the key itself goes on for a grace
+        /// period, and then expires. A key is rotated once: its successor is rotated next.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
             tonic::Status,
         >;
         /// Revokes an API key at once.
@@ -1827,6 +1922,51 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::RotateApiKeyRequest>
+                    for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::rotate_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use domain::{KeyId, LeaseId, ShardId, TransferId};
+use domain::{AccountId, KeyId, LeaseId, ShardId, TransferId};
 use ledger::{AccountKey, Leg, Owner, Transfer, TransferSource};
 
-use super::maturity_transfer;
+use super::{Working, maturity_transfer};
 use crate::store::{Change, ShardSettlement};
 
 /// What a batch touches.
@@ -21,6 +21,10 @@ pub struct Needs {
     pub shards: BTreeSet<ShardId>,
     /// Keys.
     pub keys: BTreeSet<KeyId>,
+    /// Owners for whom keys are made.
+    pub key_owners: BTreeSet<AccountId>,
+    /// Keys, by their owner and what they were asked for under.
+    pub key_requests: BTreeSet<(AccountId, String)>,
     /// Owners, by the request that made them.
     pub requests: BTreeSet<String>,
     /// Accounts whose earnings are to mature.
@@ -52,6 +56,13 @@ impl Needs {
             Change::CreateKey(key) => {
                 self.accounts
                     .extend(Owner::new(key.owner).map(AccountKey::Available));
+                self.key_owners.insert(key.owner);
+                let request = key.request.as_ref();
+                self.key_requests
+                    .extend(request.map(|request| (key.owner, request.id.clone())));
+            }
+            Change::RotateKey(rotation) => {
+                self.keys.insert(rotation.key);
             }
             Change::RevokeKey(key) => {
                 self.keys.insert(*key);
@@ -76,6 +87,13 @@ impl Needs {
                     .extend(Owner::new(*owner).map(AccountKey::Available));
             }
         }
+    }
+
+    /// For whom a key may be made: those who ask for one, and those of the keys that are loaded, which may be rotated.
+    pub fn makers_of_keys(&self, working: &Working) -> impl Iterator<Item = AccountId> + use<> {
+        let mut makers = self.key_owners.clone();
+        makers.extend(working.keys.values().map(|key| key.owner));
+        makers.into_iter()
     }
 
     fn add_transfer(&mut self, transfer: &Transfer) {

@@ -11,6 +11,8 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     settlements: SETTLEMENTS,
     cursors: CURSORS,
     keys: KEYS,
+    key_requests: KEY_REQUESTS,
+    key_counts: KEY_COUNTS,
     owners_by_request: OWNERS_BY_REQUEST,
     matured: MATURED,
     payouts: PAYOUTS_BY_ID,
@@ -41,7 +43,19 @@ pub(super) const SETTLEMENTS: &str = "SELECT s.shard, s.lease, s.sequence, s.job
 
 pub(super) const CURSORS: &str = "SELECT shard, sequence FROM engine_cursor WHERE shard = ANY($1)";
 
-pub(super) const KEYS: &str = "SELECT id, revoked_at FROM api_keys WHERE id = ANY($1)";
+pub(super) const KEYS: &str =
+    "SELECT k.id, k.owner, k.name, k.scope, coalesce(k.line, k.id), k.expires_at, k.revoked_at,
+        s.id, s.request_id, s.request_sha256
+    FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+    WHERE k.id = ANY($1)";
+
+pub(super) const KEY_REQUESTS: &str = "SELECT owner, request_id, id, request_sha256
+    FROM unnest($1::BIGINT[], $2::TEXT[]) AS wanted (maker, request)
+    JOIN api_keys ON owner = maker AND request_id = request
+    WHERE request_id IS NOT NULL AND rotated_from IS NULL";
+
+pub(super) const KEY_COUNTS: &str =
+    "SELECT owner, count(*) FROM api_keys WHERE owner = ANY($1) GROUP BY owner";
 
 pub(super) const OWNERS_BY_REQUEST: &str =
     "SELECT id, request_id, display_name FROM owners WHERE request_id = ANY($1)";
@@ -138,7 +152,7 @@ mod tests {
     use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 18] = [
+    const TEXTS: [&str; 20] = [
         SERVER_VERSION,
         IS_MEMBER,
         TAKE_THE_PEN,
@@ -147,6 +161,8 @@ mod tests {
         SETTLEMENTS,
         CURSORS,
         KEYS,
+        KEY_REQUESTS,
+        KEY_COUNTS,
         OWNERS_BY_REQUEST,
         MATURED,
         INSERT_OWNERS,
@@ -213,6 +229,7 @@ mod tests {
         let indexed = [
             (KEY_BY_HASH, "api_keys_secret_sha256_key"),
             (KEYS_OF_OWNER, "api_keys_of_owner"),
+            (KEYS_OF_OWNER, "api_keys_rotated_once"),
             (ACCOUNTS_OF_OWNER, "accounts_pkey"),
             (HISTORY, "transfers_of_debtor"),
             (HISTORY, "transfers_of_creditor"),

@@ -11,6 +11,8 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     settlements: SETTLEMENTS,
     cursors: CURSORS,
     keys: KEYS,
+    key_requests: KEY_REQUESTS,
+    key_counts: KEY_COUNTS,
     owners_by_request: OWNERS_BY_REQUEST,
     matured: MATURED,
     payouts: PAYOUTS_BY_ID,
@@ -40,7 +42,18 @@ pub(super) const CURSORS: &str =
     "SELECT shard, sequence FROM engine_cursor WHERE shard IN (SELECT value FROM json_each(?1))";
 
 pub(super) const KEYS: &str =
-    "SELECT id, revoked_at FROM api_keys WHERE id IN (SELECT value FROM json_each(?1))";
+    "SELECT k.id, k.owner, k.name, k.scope, coalesce(k.line, k.id), k.expires_at, k.revoked_at,
+        s.id, s.request_id, s.request_sha256
+    FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+    WHERE k.id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const KEY_REQUESTS: &str = "SELECT owner, request_id, api_keys.id, request_sha256
+    FROM json_each(?1) AS wanted CROSS JOIN api_keys
+        ON owner = wanted.value ->> 0 AND request_id = wanted.value ->> 1
+    WHERE request_id IS NOT NULL AND rotated_from IS NULL";
+
+pub(super) const KEY_COUNTS: &str =
+    "SELECT owner, count(*) FROM api_keys WHERE owner IN (SELECT value FROM json_each(?1)) GROUP BY owner";
 
 pub(super) const OWNERS_BY_REQUEST: &str = "SELECT id, request_id, display_name FROM owners
     WHERE request_id IN (SELECT value FROM json_each(?1))";
@@ -131,7 +144,7 @@ mod tests {
     use sqlx::SqliteConnection;
     use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 21] = [
+    const TEXTS: [&str; 23] = [
         SEALED,
         MARK_SEALED,
         ACCOUNTS,
@@ -139,6 +152,8 @@ mod tests {
         SETTLEMENTS,
         CURSORS,
         KEYS,
+        KEY_REQUESTS,
+        KEY_COUNTS,
         OWNERS_BY_REQUEST,
         MATURED,
         INSERT_OWNER,
@@ -185,6 +200,8 @@ mod tests {
             (SETTLEMENTS, "PRIMARY KEY"),
             (KEY_BY_HASH, "secret_sha256"),
             (KEYS_OF_OWNER, "api_keys_of_owner"),
+            (KEY_REQUESTS, "api_keys_of_request"),
+            (KEY_COUNTS, "api_keys_of_owner"),
             (ACCOUNTS_OF_OWNER, ""),
             (HISTORY, "transfers_of_debtor"),
             (HISTORY, "transfers_of_creditor"),

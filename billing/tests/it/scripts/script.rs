@@ -1,13 +1,16 @@
 //! What a random script asks: mostly what makes sense, often what was asked before, sometimes nonsense.
 
+use billing::store::key::{KeptSecret, KeyRequest, NewKey, Rotation};
 use billing::store::merkle::Day;
-use billing::store::{Change, KeptRefusal, Maturing, NewKey, Outcome, ShardSettlement};
+use billing::store::{Change, KeptRefusal, Maturing, Outcome, ShardSettlement};
 use domain::{AccountId, KeyId, Liquidity, Sequence, ShardId, Standing, Timestamp, TransferId};
 use fastrand::Rng;
 use ledger::{AccountKey, Applied, Mode, Transfer, TransferKind};
 use proto::convert::billing::KeyScope;
 
-use crate::support::{SHARD, grant, nano, open_owner, owner, payout, reserve, settle, settlement, transfer};
+use crate::support::{
+    SHARD, at, grant, nano, open_owner, owner, payout, reserve, settle, settlement, transfer,
+};
 
 /// Ids come from a window that moves on, so that they collide with young ones and old ones alike.
 const WINDOW: u64 = 400;
@@ -70,7 +73,9 @@ impl Script {
         for (change, outcome) in changes.iter().zip(outcomes) {
             match outcome {
                 Outcome::Owner(id) => self.owners = self.owners.max(id.get()),
-                Outcome::Key(id) => self.keys = self.keys.max(id.get()),
+                Outcome::Key(made) | Outcome::Rotated { successor: made, .. } => {
+                    self.keys = self.keys.max(made.id().get());
+                }
                 Outcome::Booked(Applied::Booked) => self.hold(change),
                 Outcome::Booked(Applied::Repeated)
                 | Outcome::Reserved(_)
@@ -277,17 +282,37 @@ impl Script {
     }
 
     fn key(&mut self) -> Change {
-        if self.rng.bool() {
-            return Change::RevokeKey(KeyId::new(self.rng.u64(0..self.keys + 2)));
+        let key = KeyId::new(self.rng.u64(0..self.keys + 2));
+        let mut sha256 = [0; 32];
+        sha256[..8].copy_from_slice(&self.step.to_be_bytes());
+        let prefix = "atoll_sk_".into();
+        let secret = KeptSecret { prefix, sha256 };
+        let request = KeyRequest {
+            id: format!("request {}", self.rng.u32(0..50)),
+            body: [self.rng.u8(0..2); 32],
+        };
+        let expires_at = self.rng.bool().then(|| at(self.micros + self.rng.u64(0..50_000)));
+        match self.rng.u32(0..3) {
+            0 => return Change::RevokeKey(key),
+            1 => {
+                let old_expires_at = at(self.micros + self.rng.u64(0..50_000));
+                return Change::RotateKey(Rotation {
+                    key,
+                    request,
+                    secret,
+                    old_expires_at,
+                    expires_at,
+                });
+            }
+            _ => {}
         }
-        let mut secret_sha256 = [0; 32];
-        secret_sha256[..8].copy_from_slice(&self.step.to_be_bytes());
         Change::CreateKey(NewKey {
             owner: AccountId::new(self.who()),
             name: format!("key {}", self.step),
             scope: [KeyScope::Full, KeyScope::Consumer, KeyScope::Island][self.rng.usize(0..3)],
-            prefix: "atoll_sk_".into(),
-            secret_sha256,
+            secret,
+            request: self.rng.bool().then_some(request),
+            expires_at,
         })
     }
 
@@ -314,9 +339,9 @@ impl Script {
         }
         let index = self.rng.usize(0..self.asked.len());
         let asked = self.asked[index].clone();
-        // A key has no id of its own to be repeated under.
-        if matches!(asked, Change::CreateKey(_)) {
-            return self.cursor();
+        // A secret is made once: a key that is asked for again comes with another.
+        if matches!(asked, Change::CreateKey(_) | Change::RotateKey(_)) {
+            return self.key();
         }
         asked
     }

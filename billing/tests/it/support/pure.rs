@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use billing::limits::PAYOUT_MIN;
+use billing::store::key::KeyRecord;
 use billing::store::merkle::{Day, Tree, leaf};
 use billing::store::payout::{Payable, Payout, PayoutCause, PayoutFilter, PayoutState};
 use billing::store::plan::{Rows, Working};
 use billing::store::seal::ChainHead;
 use billing::store::{
-    AuditReport, Balances, BookedTransfer, Change, ClosedDay, KeyRecord, LedgerStore, Maturing, Outcome,
+    AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
 };
-use domain::{AccountId, Credits, IslandId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use domain::{
+    AccountId, Credits, IslandId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+};
 use ledger::{AccountKey, Owner, TransferKind};
 
 /// Books in memory.
@@ -47,6 +50,7 @@ impl PureStore {
 
 impl Books {
     fn take(&mut self, changes: &[Change], now: Timestamp) -> Vec<Outcome> {
+        self.working.now = now.max(self.working.head.at);
         let outcomes = changes.iter().map(|change| self.working.apply(change)).collect();
         let rows: Rows = std::mem::take(&mut self.working.rows);
         let at = now.max(self.working.head.at);
@@ -66,7 +70,8 @@ impl Books {
             }
         }
         self.destinations.extend(rows.destinations);
-        for (id, key) in rows.keys {
+        for made in rows.keys {
+            let (id, key) = (made.id, made.key);
             let record = KeyRecord {
                 id,
                 owner: key.owner,
@@ -74,15 +79,27 @@ impl Books {
                 scope: key.scope,
                 created_at: at,
                 revoked_at: None,
+                expires_at: key.expires_at,
+                line: made.line.unwrap_or(id),
+                rotated_from: made.rotated_from,
+                rotated_to: None,
             };
-            self.keys.insert(key.secret_sha256, record);
+            if let Some(from) = made.rotated_from {
+                self.key(from).rotated_to = Some(id);
+            }
+            self.keys.insert(key.secret.sha256, record);
+        }
+        for (id, ends) in rows.expiries {
+            self.key(id).expires_at = Some(ends);
         }
         for id in rows.revoked {
-            self.working.keys.insert(id, Some(at));
-            let key = self.keys.values_mut().find(|key| key.id == id);
-            key.unwrap().revoked_at = Some(at);
+            self.key(id).revoked_at = Some(at);
         }
         outcomes
+    }
+
+    fn key(&mut self, id: KeyId) -> &mut KeyRecord {
+        self.keys.values_mut().find(|key| key.id == id).unwrap()
     }
 
     fn knows(&self, owner: AccountId) -> Option<Owner> {
