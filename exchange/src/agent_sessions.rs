@@ -232,15 +232,16 @@ impl Shared {
             })?;
         let found = self.parts.authenticator.authenticate(secret).await;
         found.map_err(|error| match error {
-            AuthError::Unknown => status(
-                Code::Unauthenticated,
-                "INVALID_API_KEY",
-                DOMAIN,
-                error.to_string(),
-            ),
+            AuthError::Unknown => unauthenticated("INVALID_API_KEY", error),
+            AuthError::Revoked => unauthenticated("REVOKED_API_KEY", error),
+            AuthError::Expired => unauthenticated("EXPIRED_API_KEY", error),
             AuthError::Unavailable => unavailable("KEY_CHECK_UNAVAILABLE", &error.to_string()),
         })
     }
+}
+
+fn unauthenticated(reason: &str, error: AuthError) -> Status {
+    status(Code::Unauthenticated, reason, DOMAIN, error.to_string())
 }
 
 fn unavailable(reason: &str, message: &str) -> Status {

@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-use domain::{AccountId, Credits, KeyId, Sequence, ShardId, TransferId};
+use domain::{AccountId, Credits, KeyId, Sequence, ShardId, Timestamp, TransferId};
 use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::convert::billing::{
-    SettleBatch, reserve_to_wire, return_to_wire, scope_from_wire, scope_to_wire, sequence_from_wire,
-    settle_to_wire,
+    SettleBatch, optional_time_from_wire, reserve_to_wire, return_to_wire, scope_from_wire, scope_to_wire,
+    sequence_from_wire, settle_to_wire,
 };
 use proto::convert::{FieldError, FieldResult, id_from_wire};
 use service::secret::Secret;
@@ -103,6 +103,8 @@ pub struct Authenticated {
     pub key: KeyId,
     /// What it may be used for.
     pub scope: KeyScope,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A new key.
@@ -214,7 +216,7 @@ impl BillingClient {
     /// Tells whose key has this SHA-256.
     ///
     /// # Errors
-    /// `Refused` for an unknown or revoked key.
+    /// `Refused` for an unknown, a revoked or an expired key.
     pub async fn authenticate_key(&self, secret_sha256: [u8; 32]) -> Result<Authenticated, BillingError> {
         let request = wire::AuthenticateApiKeyRequest {
             secret_sha256: secret_sha256.to_vec(),
@@ -228,6 +230,7 @@ impl BillingClient {
             account: id_from_wire("account_id", &answer.account_id)?,
             key: id_from_wire("key_id", &answer.key_id)?,
             scope: scope_from_wire("scope", answer.scope)?,
+            expires_at: optional_time_from_wire("expire_time_us", answer.expire_time_us)?,
         })
     }
 
@@ -291,6 +294,7 @@ impl BillingClient {
             account_id: account.to_string(),
             name: name.to_owned(),
             scope: scope_to_wire(scope).into(),
+            ..wire::CreateApiKeyRequest::default()
         };
         let call = |mut service: Service| {
             let request = request.clone();

@@ -59,9 +59,15 @@ pub struct Identity {
 /// Why a caller is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No such key, or it was revoked.
-    #[error("the API key is not known or was revoked")]
+    /// No such key.
+    #[error("the API key is not known")]
     Unknown,
+    /// It was revoked.
+    #[error("the API key was revoked")]
+    Revoked,
+    /// It has expired.
+    #[error("the API key has expired")]
+    Expired,
     /// Whoever keeps the keys does not answer; the caller may try again.
     #[error("keys cannot be checked at the moment")]
     Unavailable,

@@ -137,6 +137,7 @@ async fn account(billing_url: &str, name: &str) -> Result<String> {
         account_id,
         name: "measured".to_owned(),
         scope: KeyScope::Full.into(),
+        ..CreateApiKeyRequest::default()
     };
     Ok(books.create_api_key(request).await?.into_inner().secret)
 }

@@ -88,6 +88,7 @@ async fn holder(billing: &mut Billing, request_id: &str, name: &str) -> Result<H
         account_id: account.clone(),
         name: "made by atoll up".to_owned(),
         scope: KeyScope::Full.into(),
+        ..CreateApiKeyRequest::default()
     };
     let answer = billing
         .create_api_key(request)

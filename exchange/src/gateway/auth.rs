@@ -2,12 +2,13 @@
 //!
 //! Invariants: the secret itself is neither kept nor logged nor sent; the memory is bounded; a key that billing does
 //! not know costs billing one call in [`UNKNOWN_KEPT`], however often it comes; a revoked key works for as long as a
-//! good one is remembered, at most.
+//! good one is remembered, at most; a key that expires works not a moment longer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::Timestamp;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -17,7 +18,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::errors::{
-    INVALID_API_KEY, KEY_CHECK_UNAVAILABLE, MALFORMED_API_KEY, MISSING_API_KEY, REVOKED_API_KEY, Refusal,
+    EXPIRED_API_KEY, INVALID_API_KEY, KEY_CHECK_UNAVAILABLE, MALFORMED_API_KEY, MISSING_API_KEY,
+    REVOKED_API_KEY, Refusal,
 };
 use crate::billing_client::{self, BillingClient, BillingError};
 use crate::identity::{AuthError, Authenticator, Identity, KeyScope};
@@ -54,6 +56,9 @@ pub enum KeyError {
     /// Billing knows that it was revoked.
     #[error("the API key was revoked; use another one")]
     Revoked,
+    /// Billing knows that it has expired.
+    #[error("the API key has expired; use the one that it was rotated into, or another one")]
+    Expired,
     /// Billing does not answer.
     #[error("API keys cannot be checked at the moment; try again")]
     Unavailable,
@@ -66,31 +71,47 @@ impl From<KeyError> for Refusal {
             KeyError::Malformed => MALFORMED_API_KEY,
             KeyError::Unknown => INVALID_API_KEY,
             KeyError::Revoked => REVOKED_API_KEY,
+            KeyError::Expired => EXPIRED_API_KEY,
             KeyError::Unavailable => KEY_CHECK_UNAVAILABLE,
         };
         kind.because(error.to_string())
     }
 }
 
+/// A key that is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Whose it is.
+    pub identity: Identity,
+    /// When it stops being good, by the clock of the world.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// Where keys are looked up when they are not remembered.
 pub trait KeyBook: Send + Sync {
-    /// Whose key has this SHA-256; `Unknown`, `Revoked` or `Unavailable` otherwise.
-    fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<Identity, KeyError>>;
+    /// The key that has this SHA-256; `Unknown`, `Revoked`, `Expired` or `Unavailable` otherwise.
+    fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<KnownKey, KeyError>>;
 }
 
 impl KeyBook for BillingClient {
-    fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<Identity, KeyError>> {
+    fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<KnownKey, KeyError>> {
         async move {
             match self.authenticate_key(secret_sha256).await {
-                Ok(found) => Ok(Identity {
-                    account: found.account,
-                    key: found.key,
-                    scope: match found.scope {
-                        billing_client::KeyScope::Full => KeyScope::Full,
-                        billing_client::KeyScope::Consumer => KeyScope::Consumer,
-                        billing_client::KeyScope::Island => KeyScope::Island,
+                Ok(found) => Ok(KnownKey {
+                    identity: Identity {
+                        account: found.account,
+                        key: found.key,
+                        scope: match found.scope {
+                            billing_client::KeyScope::Full => KeyScope::Full,
+                            billing_client::KeyScope::Consumer => KeyScope::Consumer,
+                            billing_client::KeyScope::Island => KeyScope::Island,
+                        },
                     },
+                    expires_at: found.expires_at,
                 }),
+                Err(BillingError::Refused { code, .. }) if code == "EXPIRED_API_KEY" => {
+                    Err(KeyError::Expired)
+                }
                 Err(BillingError::Refused { code, .. }) if code == "REVOKED_API_KEY" => {
                     Err(KeyError::Revoked)
                 }
@@ -130,6 +151,19 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, KeyError> {
 struct Remembered {
     answer: Result<Identity, KeyError>,
     until: Instant,
+    /// When the key itself ends.
+    expires: Option<Instant>,
+}
+
+impl Remembered {
+    /// What is answered now; nothing if it has to be asked again.
+    fn answer(&self, now: Instant) -> Option<Result<Identity, KeyError>> {
+        // What has expired stays so, whether billing can be asked or not.
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Some(Err(KeyError::Expired));
+        }
+        (now < self.until).then_some(self.answer)
+    }
 }
 
 /// Keys, remembered for a short while.
@@ -186,25 +220,43 @@ impl Keys {
             return answer;
         }
         let answer = self.book.look_up(digest).await;
-        self.remember(digest, answer);
-        answer
+        self.remember(digest, answer)
+    }
+
+    /// How long to wait before asking whether a key that was good is good still: until it is asked about again, or ends.
+    #[must_use]
+    pub fn good_for(&self, secret: &str) -> Duration {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let expires = remembered.get(&digest).and_then(|found| found.expires);
+        let left = expires.map(|expires| expires.saturating_duration_since(Instant::now()));
+        left.map_or(self.known_kept, |left| left.min(self.known_kept))
     }
 
     fn recall(&self, digest: &[u8; 32]) -> Option<Result<Identity, KeyError>> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = remembered.get(digest)?;
-        (Instant::now() < found.until).then_some(found.answer)
+        remembered.get(digest)?.answer(Instant::now())
     }
 
-    fn remember(&self, digest: [u8; 32], answer: Result<Identity, KeyError>) {
-        let kept = match answer {
-            Ok(_) => self.known_kept,
-            Err(KeyError::Unavailable) => return,
-            Err(KeyError::Missing | KeyError::Malformed | KeyError::Unknown | KeyError::Revoked) => {
-                UNKNOWN_KEPT
-            }
-        };
+    /// Remembers what the book answered, and gives what is answered now.
+    fn remember(&self, digest: [u8; 32], answer: Result<KnownKey, KeyError>) -> Result<Identity, KeyError> {
         let now = Instant::now();
+        let (kept, expires) = match answer {
+            Ok(known) => (self.known_kept, known.expires_at.map(|at| now + left_until(at))),
+            Err(KeyError::Unavailable) => return Err(KeyError::Unavailable),
+            Err(
+                KeyError::Missing
+                | KeyError::Malformed
+                | KeyError::Unknown
+                | KeyError::Revoked
+                | KeyError::Expired,
+            ) => (UNKNOWN_KEPT, None),
+        };
+        let found = Remembered {
+            answer: answer.map(|known| known.identity),
+            until: now + kept,
+            expires,
+        };
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= KEYS_REMEMBERED_MAX {
             remembered.retain(|_, found| now < found.until);
@@ -212,18 +264,24 @@ impl Keys {
         if remembered.len() >= KEYS_REMEMBERED_MAX {
             remembered.clear();
         }
-        let until = now + kept;
-        remembered.insert(digest, Remembered { answer, until });
+        remembered.insert(digest, found);
+        found.answer(now).unwrap_or(found.answer)
     }
+}
+
+/// How long it is until a moment of the world's clock; a key that ends later than a year from now ends then, for this.
+fn left_until(at: Timestamp) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+    at.since(super::now()).min(YEAR)
 }
 
 impl Authenticator for Keys {
     fn authenticate<'a>(&'a self, secret: &'a str) -> BoxFuture<'a, Result<Identity, AuthError>> {
         async move {
             self.identify(secret).await.map_err(|error| match error {
-                KeyError::Missing | KeyError::Malformed | KeyError::Unknown | KeyError::Revoked => {
-                    AuthError::Unknown
-                }
+                KeyError::Missing | KeyError::Malformed | KeyError::Unknown => AuthError::Unknown,
+                KeyError::Revoked => AuthError::Revoked,
+                KeyError::Expired => AuthError::Expired,
                 KeyError::Unavailable => AuthError::Unavailable,
             })
         }
@@ -245,12 +303,16 @@ mod tests {
         asked: Arc<AtomicU32>,
         revoked: Arc<std::sync::atomic::AtomicBool>,
         down: Arc<std::sync::atomic::AtomicBool>,
+        life: Option<Duration>,
     }
 
     const KEY: &str = "atoll_sk_right";
 
+    /// The key of [`OneKey`] ends after this.
+    const LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
     impl KeyBook for OneKey {
-        fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<Identity, KeyError>> {
+        fn look_up(&self, secret_sha256: [u8; 32]) -> BoxFuture<'_, Result<KnownKey, KeyError>> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let right: [u8; 32] = Sha256::digest(KEY.as_bytes()).into();
             let answer = if self.down.load(Ordering::Relaxed) {
@@ -260,10 +322,14 @@ mod tests {
             } else if self.revoked.load(Ordering::Relaxed) {
                 Err(KeyError::Revoked)
             } else {
-                Ok(Identity {
+                let identity = Identity {
                     account: AccountId::new(1),
                     key: KeyId::new(1),
                     scope: KeyScope::Full,
+                };
+                Ok(KnownKey {
+                    identity,
+                    expires_at: self.life.map(|life| super::super::now().after(life)),
                 })
             };
             std::future::ready(answer).boxed()
@@ -308,6 +374,28 @@ mod tests {
         book.revoked.store(true, Ordering::Relaxed);
         tokio::time::advance(KEY_KEPT).await;
         assert_eq!(keys.identify(KEY).await, Err(KeyError::Revoked));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_expires_works_to_that_moment_and_not_for_as_long_as_it_is_remembered() {
+        let book = OneKey {
+            life: Some(LIFE),
+            ..OneKey::default()
+        };
+        let keys = Keys::new(book.clone(), LIFE * 2);
+        assert!(keys.identify(KEY).await.is_ok());
+        let left = keys.good_for(KEY);
+        assert!(left <= LIFE && left > LIFE / 2, "{left:?}");
+        tokio::time::advance(left - Duration::from_millis(1)).await;
+        assert!(keys.identify(KEY).await.is_ok());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(keys.identify(KEY).await, Err(KeyError::Expired));
+        assert_eq!(keys.good_for(KEY), Duration::ZERO);
+        assert_eq!(book.asked.load(Ordering::Relaxed), 1);
+        // A key without an end is asked about as often as any.
+        let keys = Keys::new(OneKey::default(), KEY_KEPT);
+        assert!(keys.identify(KEY).await.is_ok());
+        assert_eq!(keys.good_for(KEY), KEY_KEPT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -152,14 +152,19 @@ async fn revocation(keys: &crate::gateway::auth::Keys, key: &Secret, attachment:
     loop {
         tokio::select! {
             _ = attachment.ended() => return std::future::pending().await,
-            () = tokio::time::sleep(keys.known_kept()) => {}
+            () = tokio::time::sleep(keys.good_for(key.expose())) => {}
         }
         match keys.identify(key.expose()).await {
             Ok(_) | Err(KeyError::Unavailable) => {}
             Err(
-                error @ (KeyError::Missing | KeyError::Malformed | KeyError::Unknown | KeyError::Revoked),
+                error @ (KeyError::Missing
+                | KeyError::Malformed
+                | KeyError::Unknown
+                | KeyError::Revoked
+                | KeyError::Expired),
             ) => {
                 attachment.end(Some(error.into()));
+                return std::future::pending().await;
             }
         }
     }

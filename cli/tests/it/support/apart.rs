@@ -270,6 +270,7 @@ async fn account(books: &mut Billing, name: &str) -> (String, String) {
         account_id: account_id.clone(),
         name: name.to_owned(),
         scope: 0,
+        ..CreateApiKeyRequest::default()
     };
     (
         account_id,

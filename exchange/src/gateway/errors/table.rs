@@ -33,6 +33,8 @@ kinds! {
     INVALID_API_KEY: Unauthenticated, 401, No;
     /// The key was revoked.
     REVOKED_API_KEY: Unauthenticated, 401, No;
+    /// The key has expired.
+    EXPIRED_API_KEY: Unauthenticated, 401, No;
     /// The key may not do this.
     WRONG_KEY_SCOPE: PermissionDenied, 403, No;
     /// Only an operator may do this.

@@ -419,9 +419,17 @@ impl BillingService for Billing {
             Ok(wire::CreateApiKeyResponse {
                 key_id: domain::KeyId::new(books.keys).to_string(),
                 secret: format!("atoll_sk_{}", books.keys),
+                made_before: false,
             })
         })
         .await
+    }
+
+    async fn rotate_api_key(
+        &self,
+        _: Request<wire::RotateApiKeyRequest>,
+    ) -> Result<Response<wire::RotateApiKeyResponse>, Status> {
+        Err(Status::unimplemented("not used"))
     }
 
     async fn revoke_api_key(
@@ -448,11 +456,12 @@ impl BillingService for Billing {
                     account_id: AccountId::new(5).to_string(),
                     key_id: "key_7".to_owned(),
                     scope: wire::KeyScope::Consumer.into(),
+                    ..Default::default()
                 }),
                 [2, ..] => Ok(wire::AuthenticateApiKeyResponse {
                     account_id: "not an account".to_owned(),
                     key_id: "key_7".to_owned(),
-                    scope: 0,
+                    ..Default::default()
                 }),
                 _ => Err(service::errors::status(
                     Code::NotFound,

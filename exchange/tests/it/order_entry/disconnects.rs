@@ -135,6 +135,27 @@ async fn a_message_that_arrived_is_carried_out_whole_though_its_sender_has_gone(
 }
 
 #[tokio::test]
+async fn a_key_that_expires_ends_the_connection_at_that_moment_and_what_rests() {
+    // It is remembered for far longer than it lives.
+    let exchange = Whole::start().await;
+    let _island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let ends = service::clock::unix_micros() + 1_500_000;
+    exchange.bank.expire(&exchange.key, ends);
+    let mut session = Session::open(&exchange, &exchange.key).await;
+    session.send(vec![bid("a", LOW, 1)]).await;
+    session.lines(1).await;
+    assert_eq!(session.goodbye().await.code, "EXPIRED_API_KEY");
+    assert!(service::clock::unix_micros() >= ends);
+    let refused = Session::resume(&exchange, &exchange.key, session.token()).await;
+    assert_eq!(
+        complaint(&refused.err().unwrap()),
+        "Unauthenticated EXPIRED_API_KEY"
+    );
+    exchange.nothing_leaked().await;
+    exchange.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_that_is_revoked_ends_the_connection_and_what_rests() {
     let brief = Duration::from_millis(20);
     let exchange = Whole::start_with(|config| config.limits.key_kept = brief).await;

@@ -22,6 +22,8 @@ pub(crate) struct Bank {
     pub(crate) billing: Billing,
     keys: Arc<Mutex<BTreeMap<[u8; 32], Holder>>>,
     revoked: Arc<Mutex<BTreeSet<[u8; 32]>>>,
+    /// When keys expire, in microseconds since 1970.
+    ends: Arc<Mutex<BTreeMap<[u8; 32], u64>>>,
 }
 
 impl Bank {
@@ -37,6 +39,12 @@ impl Bank {
     pub(crate) fn revoke(&self, secret: &str) {
         let digest = Sha256::digest(secret.as_bytes()).into();
         self.revoked.lock().unwrap().insert(digest);
+    }
+
+    /// Lets a key expire at a moment, in microseconds since 1970.
+    pub(crate) fn expire(&self, secret: &str, at_us: u64) {
+        let digest = Sha256::digest(secret.as_bytes()).into();
+        self.ends.lock().unwrap().insert(digest, at_us);
     }
 
     pub(crate) async fn serve(&self) -> (SocketAddr, tokio::task::AbortHandle) {
@@ -76,6 +84,11 @@ macro_rules! delegate {
                     let code = Code::PermissionDenied;
                     return Err(service::errors::status(code, "REVOKED_API_KEY", "atoll.billing", "it was revoked"));
                 }
+                let ends = self.ends.lock().unwrap().get(&digest).copied();
+                if ends.is_some_and(|ends| ends <= service::clock::unix_micros()) {
+                    let code = Code::PermissionDenied;
+                    return Err(service::errors::status(code, "EXPIRED_API_KEY", "atoll.billing", "it has expired"));
+                }
                 let found = self.keys.lock().unwrap().get(&digest).copied();
                 let (account, scope) = found.ok_or_else(|| {
                     service::errors::status(Code::NotFound, "UNKNOWN_KEY", "atoll.billing", "no such key")
@@ -84,6 +97,7 @@ macro_rules! delegate {
                     account_id: account.to_string(),
                     key_id: "key_1".to_owned(),
                     scope: scope.into(),
+                    expire_time_us: self.ends.lock().unwrap().get(&digest).copied().unwrap_or_default(),
                 }))
             }
         }
@@ -94,6 +108,7 @@ delegate! {
     create_account: CreateAccountRequest => CreateAccountResponse;
     grant_credits: GrantCreditsRequest => GrantCreditsResponse;
     create_api_key: CreateApiKeyRequest => CreateApiKeyResponse;
+    rotate_api_key: RotateApiKeyRequest => RotateApiKeyResponse;
     revoke_api_key: RevokeApiKeyRequest => RevokeApiKeyResponse;
     list_api_keys: ListApiKeysRequest => ListApiKeysResponse;
     reserve: ReserveRequest => ReserveResponse;
