@@ -211,19 +211,11 @@ fn report(refusal: Refusal, command: &Command, events: &mut Vec<Event>) {
     }));
 }
 
-/// Appends an event. Making room first lets the event be written where it belongs: made before, as by `push`, it would
-/// be copied there, and copying what was just written in pieces stalls.
+/// Appends an event, written where it belongs: made before, as by `push`, it would be copied there, and copying what was
+/// just written in pieces stalls.
 #[inline(always)]
 pub(crate) fn emit(events: &mut Vec<Event>, event: impl FnOnce() -> Event) {
-    if events.len() == events.capacity() {
-        make_room_for_events(events);
-    }
-    events.push(event());
-}
-
-#[cold]
-fn make_room_for_events(events: &mut Vec<Event>) {
-    events.reserve(16);
+    events.extend(std::iter::once_with(event));
 }
 
 /// The book of a listed instrument, when other parts of the engine are in use.

@@ -11,6 +11,29 @@ use crate::order::{Entry, Order, Resumed, Special, Terms};
 use crate::prefetch::prefetch;
 use crate::risk::reservation;
 
+/// An order that was taken out, with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) order: Order,
+    pub(crate) terms: Terms,
+    special: Option<Box<Special>>,
+}
+
+impl Whole {
+    /// The job that goes on, for the bid of a failover.
+    #[inline]
+    pub(crate) fn resumed(&self) -> Option<Resumed> {
+        self.special.as_ref()?.resumes
+    }
+
+    /// What is set aside for all that is left of a bid.
+    #[inline]
+    pub(crate) fn reserved(&self) -> Credits {
+        let each = reserved_per_job(&self.order, &self.terms, self.special.as_deref());
+        times(each, self.order.leaves)
+    }
+}
+
 /// The orders.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Orders {
@@ -43,13 +66,17 @@ impl Orders {
         handle
     }
 
-    /// Takes an order out, which nothing links to any more.
+    /// Takes an order out. What still links to it is for the caller to bring in order.
     #[inline(always)]
-    pub(crate) fn remove(&mut self, order: Handle) {
-        self.by_id.remove(tag(self.orders[order].id), order);
-        self.orders.drop_at(order);
-        if let Some(special) = self.terms[order.position()].special.take() {
-            self.specials.drop_at(special);
+    pub(crate) fn remove(&mut self, handle: Handle) -> Whole {
+        let order = self.orders.remove(handle);
+        let terms = *self.terms(handle);
+        self.by_id.remove(tag(order.id), handle);
+        let special = terms.special.map(|special| self.specials.remove(special));
+        Whole {
+            order,
+            terms,
+            special,
         }
     }
 
@@ -79,11 +106,7 @@ impl Orders {
     /// What is set aside for each job of a bid: all that it may come to, or what is left of it after a failover.
     #[inline]
     pub(crate) fn reserved_per_job(&self, bid: Handle) -> Credits {
-        match self.resumed(bid) {
-            Some(resumed) => resumed.reserved,
-            None => reservation(self.orders[bid].price(), self.terms(bid).units_max())
-                .expect("a bid's reservation fitted when it entered"),
-        }
+        reserved_per_job(&self.orders[bid], self.terms(bid), self.special(bid))
     }
 
     /// What is set aside for all that is left of a bid.
@@ -95,9 +118,7 @@ impl Orders {
     /// What is set aside for some of a bid's jobs.
     #[inline]
     pub(crate) fn reserved_for(&self, bid: Handle, jobs: Jobs) -> Credits {
-        self.reserved_per_job(bid)
-            .times(jobs.get())
-            .expect("the whole order's reservation fitted")
+        times(self.reserved_per_job(bid), jobs)
     }
 
     /// Takes traded jobs off what is left.
@@ -178,6 +199,22 @@ impl ops::IndexMut<Handle> for Orders {
     fn index_mut(&mut self, order: Handle) -> &mut Order {
         &mut self.orders[order]
     }
+}
+
+#[inline]
+fn reserved_per_job(bid: &Order, terms: &Terms, special: Option<&Special>) -> Credits {
+    match special.and_then(|special| special.resumes) {
+        Some(resumed) => resumed.reserved,
+        None => {
+            reservation(bid.price(), terms.units_max()).expect("a bid's reservation fitted when it entered")
+        }
+    }
+}
+
+#[inline]
+fn times(each: Credits, jobs: Jobs) -> Credits {
+    each.times(jobs.get())
+        .expect("the whole order's reservation fitted")
 }
 
 #[inline]

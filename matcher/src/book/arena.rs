@@ -72,15 +72,6 @@ impl<T> Arena<T> {
         value.expect("a handle names a value until it is removed")
     }
 
-    /// Takes a value out that nobody needs: unlike [`Self::remove`] it is not copied.
-    #[inline(always)]
-    pub(crate) fn drop_at(&mut self, handle: Handle) {
-        let place = &mut self.places[handle.position()];
-        assert!(place.is_some(), "a handle names a value until it is removed");
-        *place = None;
-        self.free.push(handle);
-    }
-
     /// Asks for a value, whether or not it is there.
     #[inline(always)]
     pub(crate) fn prefetch(&self, handle: Handle) {

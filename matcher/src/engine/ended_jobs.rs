@@ -8,6 +8,7 @@ use crate::ended_jobs::Tally;
 use crate::engine::Engine;
 use crate::leases::Run;
 use crate::order::Resumed;
+use crate::orders::Whole;
 use crate::view::EndedOrder;
 use crate::{EndReason, EndedJob, Event, LeaseEnded, Unmatched};
 
@@ -30,13 +31,14 @@ impl Engine {
     }
 
     /// Notes that what was left of a bid ended: jobs that were never matched, or the rest of one that failed over.
-    pub(crate) fn note_bid(&mut self, handle: Handle, reason: EndReason) {
-        let terms = self.orders.terms(handle);
-        if let Some(resumed) = self.orders.resumed(handle) {
+    #[inline]
+    pub(crate) fn note_bid(&mut self, bid: &Whole, reason: EndReason) {
+        if let Some(resumed) = bid.resumed() {
             self.ended_jobs
                 .end(resumed.job, end_of_rest(resumed, reason), self.now);
             return;
         }
+        let terms = &bid.terms;
         if let Some(record) = terms.record {
             let jobs = less(terms.jobs, terms.filled);
             self.client_ids.note_unmatched(record, Unmatched { jobs, reason });

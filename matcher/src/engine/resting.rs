@@ -9,7 +9,8 @@ use crate::book::ladder::BestPrice;
 use crate::book::queue::Chain;
 use crate::depth::LevelKey;
 use crate::engine::{Engine, book_at, emit};
-use crate::order::{Entry, Part};
+use crate::order::{Entry, Order, Part};
+use crate::orders::Whole;
 use crate::timers::Timer;
 use crate::{AskDepth, BidDepth, CellKey, ClassDefinition, EndReason, Event, OrderEnded};
 
@@ -50,45 +51,38 @@ impl Engine {
         order
     }
 
-    /// Takes an order of which nothing is left out of the engine, wherever it stands.
-    #[inline]
-    pub(crate) fn remove_order(&mut self, handle: Handle) {
-        self.detach(handle);
-        self.orders.remove(handle);
-    }
-
-    /// Takes an order out of its level and all lists, so that only its own place is left of it.
+    /// Takes an order out of the engine, wherever it stands, and tells what it was.
     #[inline(always)]
-    fn detach(&mut self, handle: Handle) {
-        self.unlink(handle);
-        let order = &self.orders[handle];
-        let links = order.links(Chain::Owner);
+    pub(crate) fn remove_order(&mut self, handle: Handle) -> Whole {
+        // Taken out first: what is linked to it is brought in order from what it was, without another look at its place.
+        let whole = self.orders.remove(handle);
+        let Whole { order, terms, .. } = &whole;
+        self.unlink(order);
         let account = self.accounts.get_mut(order.account);
         account.order_count -= 1;
         let owned = match order.part() {
             Part::Bid(_) => &mut account.bids,
             Part::Ask(ask) => &mut self.roster.islands[ask.island].asks,
         };
-        owned.unlink(&mut self.orders, Chain::Owner, links);
-        let terms = self.orders.terms(handle);
+        owned.unlink(&mut self.orders, Chain::Owner, order.links(Chain::Owner));
         if let Some(timer) = terms.timer {
             self.timers.disarm(timer);
         }
         if let Some(record) = terms.record {
             self.client_ids.end(record, self.now, self.limits.client_id_kept);
         }
+        whole
     }
 
     /// Ends what is left of an order, and frees what was reserved for it.
     pub(crate) fn end_order(&mut self, handle: Handle, reason: EndReason, events: &mut Vec<Event>) {
-        self.detach(handle);
-        if self.orders[handle].as_bid().is_some() {
-            self.note_bid(handle, reason);
-        }
-        let order = &self.orders[handle];
+        let whole = self.remove_order(handle);
+        let order = &whole.order;
+        let account = self.accounts.get(order.account).id;
         let (side, session) = match order.part() {
             Part::Bid(bid) => {
-                self.accounts.release(order.account, self.orders.reserved(handle));
+                self.note_bid(&whole, reason);
+                self.accounts.release(order.account, whole.reserved());
                 (Side::Bid, bid.session)
             }
             Part::Ask(ask) => (Side::Ask, self.roster.islands[ask.island].session),
@@ -96,15 +90,14 @@ impl Engine {
         emit(events, || {
             Event::OrderEnded(OrderEnded {
                 order: order.id,
-                account: self.accounts.get(order.account).id,
+                account,
                 session: self.roster.sessions[session].id,
                 side,
                 leaves: order.leaves,
                 reason,
-                resumes: self.orders.resumed(handle).map(|resumed| resumed.job),
+                resumes: whole.resumed().map(|resumed| resumed.job),
             })
         });
-        self.orders.remove(handle);
     }
 
     /// Rests a bid in the class of its eligibility. The caller has made sure that there is room for the class.
@@ -171,14 +164,14 @@ impl Engine {
 
     /// Takes an order out of its level, if it is in one; it stands nowhere then.
     pub(crate) fn lift(&mut self, handle: Handle) {
-        self.unlink(handle);
+        let order = self.orders[handle].clone();
+        self.unlink(&order);
         self.orders[handle].leave();
     }
 
-    /// Takes an order out of its level, if it is in one, and leaves in it where it stood.
+    /// Takes what an order was out of its level, if it was in one.
     #[inline(always)]
-    fn unlink(&mut self, handle: Handle) {
-        let order = &self.orders[handle];
+    fn unlink(&mut self, order: &Order) {
         let Some(level_handle) = order.level() else {
             return;
         };
