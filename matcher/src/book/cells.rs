@@ -20,6 +20,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// One number for the three, in their order: a search compares it at once.
+    #[inline]
+    fn key(self) -> u32 {
+        let key = (self.region.index() << 5) | (self.tier.index() << 2) | self.band.index();
+        u32::try_from(key).expect("six bits, three and two fit 32")
+    }
+
     pub(crate) fn is_covered_by(self, eligibility: &Eligibility) -> bool {
         eligibility.covers(self.region, self.tier, self.band)
     }
@@ -37,12 +44,20 @@ pub(crate) struct Cell {
     pub(crate) busy: Ladder,
 }
 
+/// Where a place's cell is found.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: u32,
+    cell: u16,
+}
+
 /// The cells of one instrument. At most 64 regions × 5 tiers × 4 bands, so an emptied one is kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cells {
     /// By the cell's number.
     cells: Vec<Cell>,
-    directory: Vec<(Place, u16)>,
+    /// In order of the place.
+    directory: Vec<Entry>,
     tops: Tops,
 }
 
@@ -77,14 +92,16 @@ impl Cells {
 
     /// Every cell that ever held an ask, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Cell> {
-        self.directory.iter().map(|(_, cell)| self.cell(*cell))
+        self.directory.iter().map(|entry| self.cell(entry.cell))
     }
 
     /// The cell at a place, if it ever held an ask.
     #[inline]
     pub(crate) fn find(&self, place: Place) -> Option<u16> {
-        let position = self.directory.binary_search_by_key(&place, |entry| entry.0);
-        position.ok().map(|position| self.directory[position].1)
+        let position = self
+            .directory
+            .binary_search_by_key(&place.key(), |entry| entry.key);
+        position.ok().map(|position| self.directory[position].cell)
     }
 
     /// Makes the cell at a place that has none.
@@ -96,8 +113,9 @@ impl Cells {
             displayed: Ladder::new(Side::Ask),
             busy: Ladder::new(Side::Ask),
         });
-        let position = self.directory.partition_point(|entry| entry.0 < place);
-        self.directory.insert(position, (place, cell));
+        let key = place.key();
+        let position = self.directory.partition_point(|entry| entry.key < key);
+        self.directory.insert(position, Entry { key, cell });
         cell
     }
 

@@ -128,9 +128,13 @@ impl Classes {
         self.numbers.insert(tag(&eligibility), handle);
     }
 
-    /// The number of a class.
+    /// The number of a class. In a thin book most bids are of the first, and need no search.
     #[inline]
     fn find(&self, eligibility: &Eligibility) -> Option<u16> {
+        let first = self.classes.first();
+        if first.is_some_and(|first| first.eligibility == *eligibility) {
+            return Some(0);
+        }
         let is_meant = |handle: Handle| self.classes[handle.position()].eligibility == *eligibility;
         let handle = self.numbers.find(tag(eligibility), is_meant)?;
         Some(u16::try_from(handle.position()).expect("classes are bounded by a u16"))
