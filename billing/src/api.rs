@@ -1,5 +1,6 @@
 //! The gRPC service: reads a request, has it written or read, and answers.
 
+mod corrections;
 mod filter;
 mod money;
 mod payouts;
@@ -53,7 +54,8 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::SettlementRefused(_)
         | Outcome::Cursor(_)
         | Outcome::Payout(_)
-        | Outcome::DestinationSet => ApiError::WrongOutcome,
+        | Outcome::DestinationSet
+        | Outcome::Refunded(_) => ApiError::WrongOutcome,
     }
 }
 
@@ -213,6 +215,27 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::RejectPayoutRequest>,
     ) -> Result<Response<wire::RejectPayoutResponse>, Status> {
         answer(self.reject(request.into_inner()).await)
+    }
+
+    async fn refund_job(
+        &self,
+        request: Request<wire::RefundJobRequest>,
+    ) -> Result<Response<wire::RefundJobResponse>, Status> {
+        answer(self.make_refund(request.into_inner()).await)
+    }
+
+    async fn correct_balance(
+        &self,
+        request: Request<wire::CorrectBalanceRequest>,
+    ) -> Result<Response<wire::CorrectBalanceResponse>, Status> {
+        answer(self.make_correction(request.into_inner()).await)
+    }
+
+    async fn book_refused_settlement(
+        &self,
+        request: Request<wire::BookRefusedSettlementRequest>,
+    ) -> Result<Response<wire::BookRefusedSettlementResponse>, Status> {
+        answer(self.book_refused(request.into_inner()).await)
     }
 
     async fn audit(

@@ -79,16 +79,18 @@ fn rejected(rejection: &Rejection) -> Status {
     let (code, metadata) = match rejection {
         Rejection::Ledger(refusal) => (refused(*refusal), details(*refusal)),
         Rejection::RequestDiffers => (Code::AlreadyExists, HashMap::new()),
-        Rejection::UnknownAccount(_) | Rejection::UnknownKey(_) | Rejection::UnknownPayout(_) => {
-            (Code::NotFound, HashMap::new())
-        }
+        Rejection::UnknownAccount(_)
+        | Rejection::UnknownKey(_)
+        | Rejection::UnknownPayout(_)
+        | Rejection::UnknownJob(_)
+        | Rejection::UnknownSettlement(_) => (Code::NotFound, HashMap::new()),
         Rejection::PayoutTooSmall | Rejection::ExpiryPassed => (Code::InvalidArgument, HashMap::new()),
         Rejection::PayoutToday | Rejection::TooManyKeys => (Code::ResourceExhausted, HashMap::new()),
         Rejection::AlreadyRotated { successor } => (
             Code::FailedPrecondition,
             HashMap::from([("successor_key_id".to_owned(), successor.to_string())]),
         ),
-        Rejection::NotEarned { left } => {
+        Rejection::NotEarned { left } | Rejection::RefundTooLarge { left } => {
             let left = left.as_nano().to_string();
             (
                 Code::FailedPrecondition,

@@ -82,3 +82,6 @@ pub const PAYOUT_RETRY_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// A statement has fewer lines than this, and counts fewer settlements, so that it fits a message: what is more has to be
 /// asked for in parts.
 pub const STATEMENT_LINES_MAX: u32 = 5_000;
+
+/// The most leases of a job that are refunded at once: a job fails over twice at most, and a journal holds the legs of four.
+pub const LEASES_OF_JOB_MAX: u32 = 4;

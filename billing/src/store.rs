@@ -16,6 +16,7 @@ pub mod merkle;
 pub mod payout;
 pub mod plan;
 pub mod postgres;
+pub mod refund;
 mod rows;
 pub mod seal;
 mod session;
@@ -24,13 +25,16 @@ mod statements;
 
 use std::future::Future;
 
-use domain::{AccountId, Credits, IslandId, KeyId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use domain::{
+    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+};
 use ledger::{AccountKey, Applied, Owner, Refusal, Transfer};
 use proto::convert::billing::Settlement;
 
 use key::{KeyMade, KeyRecord, NewKey, Rotation};
 use merkle::Day;
 use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
+use refund::{Mending, NewRefund, Refund};
 use seal::{ChainHead, Digest};
 
 use crate::limits::{KEYS_PER_OWNER_MAX, PAYOUT_MIN};
@@ -77,6 +81,10 @@ pub enum Change {
     Settle(ShardSettlement),
     /// Keep a settlement that the database itself refused.
     KeepRefused(ShardSettlement, KeptRefusal),
+    /// Book a settlement that was refused, now that its cause is mended.
+    BookRefused(Mending),
+    /// Give a consumer back what he paid for a job, or a part of it.
+    Refund(NewRefund),
     /// Note that a shard is settled through this command.
     MoveCursor(ShardId, Sequence),
     /// Move earnings from pending to available.
@@ -160,6 +168,8 @@ pub enum Outcome {
     Payout(Payout),
     /// Noted where the weekly run sends earnings.
     DestinationSet,
+    /// Refunded now or before, by lease.
+    Refunded(Vec<Refund>),
     /// Refused; nothing changed.
     Rejected(Rejection),
 }
@@ -213,6 +223,18 @@ pub enum Rejection {
     #[error("only what Islands earned can be paid out, of which {left} credits are left")]
     NotEarned {
         /// What may be paid out.
+        left: Credits,
+    },
+    /// Nothing was settled of such a job.
+    #[error("nothing was settled of {0}")]
+    UnknownJob(JobId),
+    /// No such settlement was kept.
+    #[error("no settlement of {0} is kept")]
+    UnknownSettlement(LeaseId),
+    /// More than was paid and not refunded, or nothing is left.
+    #[error("of what was paid for the job, {left} credits are left to be refunded")]
+    RefundTooLarge {
+        /// What is left.
         left: Credits,
     },
     /// The payout is too far, or not far enough.
@@ -426,6 +448,21 @@ pub trait LedgerStore: Send + Sync + 'static {
         island: IslandId,
         until: Timestamp,
     ) -> impl Future<Output = Result<Credits, StoreError>> + Send;
+
+    /// What an Island's refunds took back in the span, oldest first.
+    fn refunds_of_island(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        span: Span,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Refund>, StoreError>> + Send;
+
+    /// The leases of a job that were settled, in the order of their settlement.
+    fn leases_of_job(
+        &self,
+        job: JobId,
+    ) -> impl Future<Output = Result<Vec<(ShardId, LeaseId)>, StoreError>> + Send;
 
     /// A payout; `None` if there is no such one.
     fn payout(&self, id: TransferId) -> impl Future<Output = Result<Option<Payout>, StoreError>> + Send;

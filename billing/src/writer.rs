@@ -229,7 +229,8 @@ async fn gather(calls: &mut mpsc::Receiver<Call>, first: Call, crowded: bool) ->
 fn weight(change: &Change) -> usize {
     match change {
         Change::Book(legs) => legs.len().max(1),
-        Change::Settle(_) => 3,
+        Change::Settle(_) | Change::BookRefused(_) => 3,
+        Change::Refund(refund) => refund.leases.len().saturating_mul(4).max(1),
         Change::OpenOwner { .. }
         | Change::Reserve { .. }
         | Change::CreateKey(_)

@@ -17,6 +17,7 @@
 mod account;
 mod book;
 mod maturity;
+mod refund;
 mod reject;
 mod settlement;
 mod transfer;
@@ -25,6 +26,7 @@ mod transfer_id;
 pub use account::{AccountKey, AccountKind, Counters, CountersError, Direction, OWNER_MAX, Owner};
 pub use book::{Applied, LEGS_MAX, Ledger};
 pub use maturity::MaturityDelays;
+pub use refund::RefundShares;
 pub use reject::Refusal;
 pub use settlement::{LEGS_OF_SETTLEMENT_MAX, Settlement, SettlementRefusal, UNCOVERED_MAX};
 pub use transfer::{Mode, Transfer, TransferKind};

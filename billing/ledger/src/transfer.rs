@@ -27,11 +27,17 @@ pub enum TransferKind {
     Maturity,
     /// Credits leave for good.
     Payout,
+    /// What a consumer paid for a segment, or a part of it, comes back to him.
+    Refund,
+    /// An operator corrects a balance, against the exchange's own account.
+    Correction,
+    /// The virtual economy begins anew: what an owner had goes back to where credits come from.
+    Reset,
 }
 
 impl TransferKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Grant,
         Self::Reserve,
         Self::Return,
@@ -42,6 +48,9 @@ impl TransferKind {
         Self::Compensation,
         Self::Maturity,
         Self::Payout,
+        Self::Refund,
+        Self::Correction,
+        Self::Reset,
     ];
 
     /// The word that the database and statements use. Never changes its meaning.
@@ -58,6 +67,9 @@ impl TransferKind {
             Self::Compensation => "compensation",
             Self::Maturity => "maturity",
             Self::Payout => "payout",
+            Self::Refund => "refund",
+            Self::Correction => "correction",
+            Self::Reset => "reset",
         }
     }
 
@@ -73,6 +85,7 @@ impl TransferKind {
         use AccountKind::{Available, Fees, Grants, Payouts, Pending, Pool, Probation, Reserved};
         // Earnings wait in one of two accounts, by the Island's standing.
         let waits = |kind| if kind == Probation { Probation } else { Pending };
+        let one_of = |kind, kinds: &[AccountKind]| if kinds.contains(&kind) { kind } else { Available };
         let (from, to) = match self {
             Self::Grant => (Grants, Available),
             Self::Reserve => (Available, Reserved),
@@ -84,6 +97,13 @@ impl TransferKind {
             Self::Compensation => (Fees, waits(credit.kind())),
             Self::Maturity => (waits(debit.kind()), Available),
             Self::Payout => (Available, Payouts),
+            Self::Refund => {
+                let payers = [Pending, Probation, Available, Fees, Pool];
+                (one_of(debit.kind(), &payers), Available)
+            }
+            Self::Correction if debit.kind() == Fees => (Fees, Available),
+            Self::Correction => (Available, Fees),
+            Self::Reset => (one_of(debit.kind(), &[Pending, Probation]), Grants),
         };
         let one_owner = match self {
             Self::Reserve | Self::Return | Self::Maturity => debit.owner() == credit.owner(),
@@ -93,7 +113,10 @@ impl TransferKind {
             | Self::PoolShare
             | Self::Subsidy
             | Self::Compensation
-            | Self::Payout => true,
+            | Self::Payout
+            | Self::Refund
+            | Self::Correction
+            | Self::Reset => true,
         };
         debit.kind() == from && credit.kind() == to && one_owner
     }

@@ -11,6 +11,9 @@
 //! | 4 | payout on demand | the first 120 bits of SHA-256 of the request id |
 //! | 6 | weekly payout | 1 zero, owner (55), week (64) |
 //! | 5, 7 | the end of one, paid or failed | those of the payout |
+//! | 8 | refund | the first 112 bits of SHA-256 of the request id, leg (8) |
+//! | 9 | correction | the first 120 bits of SHA-256 of the request id |
+//! | 10 | reset | number of the reset (48), owner (64), leg (8) |
 //!
 //! So a fact that is reported twice makes the same id twice, and two facts never make the same one.
 
@@ -23,6 +26,8 @@ pub const DIGEST_BITS: u32 = 120;
 
 const BILLING: u128 = 1 << 127;
 const TAG_SHIFT: u32 = 120;
+/// The lowest bits of a refund's and a reset's id, which say which leg it is.
+const LEG_BITS: u32 = 8;
 
 /// A part of a settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +101,27 @@ pub enum TransferSource {
         /// Which week, counted from that of 1970-01-01.
         week: u32,
     },
+    /// A leg of a refund that was asked for under a request id; leg 0 stands for all of it and moves nothing.
+    Refund {
+        /// SHA-256 of the request id, of which the first 112 bits count.
+        request_digest: [u8; 32],
+        /// Which leg, from 1.
+        leg: u8,
+    },
+    /// A correction that was asked for under a request id.
+    Correction {
+        /// SHA-256 of the request id, of which the first [`DIGEST_BITS`] count.
+        request_digest: [u8; 32],
+    },
+    /// A leg of what a reset does to an owner.
+    Reset {
+        /// Which reset, from 1.
+        reset: u32,
+        /// To whom.
+        owner: Owner,
+        /// Which leg.
+        leg: u8,
+    },
     /// The end of a payout, paid or failed: there is one.
     PayoutEnd {
         /// The payout's pending transfer.
@@ -126,6 +152,15 @@ impl TransferSource {
             Self::WeeklyPayout { owner, week } => {
                 (6, (u128::from(owner.id().get()) << 64) | u128::from(week))
             }
+            Self::Refund { request_digest, leg } => {
+                let digest = digest_bits(request_digest) >> LEG_BITS << LEG_BITS;
+                (8, digest | u128::from(leg))
+            }
+            Self::Correction { request_digest } => (9, digest_bits(request_digest)),
+            Self::Reset { reset, owner, leg } => (
+                10,
+                (u128::from(reset) << 72) | (u128::from(owner.id().get()) << LEG_BITS) | u128::from(leg),
+            ),
             // The tags of payouts are even, and that of an end is the next.
             Self::PayoutEnd { payout } => return TransferId::new(payout.get() | (1 << TAG_SHIFT)),
             Self::Maturity { owner, through } => {
@@ -169,6 +204,17 @@ mod tests {
             }
         }
         for byte in [0, 1, 255] {
+            for leg in [0, 1, 255] {
+                let request_digest = [byte; 32];
+                ids.insert(TransferSource::Refund { request_digest, leg }.id());
+                let owner = Owner::new(AccountId::new(1 + u64::from(byte))).unwrap();
+                let reset = u32::from(leg) << 24;
+                ids.insert(TransferSource::Reset { reset, owner, leg }.id());
+                count += 2;
+            }
+            let request_digest = [byte; 32];
+            ids.insert(TransferSource::Correction { request_digest }.id());
+            count += 1;
             ids.insert(
                 TransferSource::Grant {
                     request_digest: [byte; 32],

@@ -195,7 +195,7 @@ impl<S: LedgerStore> Api<S> {
         })
     }
 
-    async fn book(&self, transfer: Transfer) -> Result<(), ApiError> {
+    pub(super) async fn book(&self, transfer: Transfer) -> Result<(), ApiError> {
         let outcome = self.writer.write_one(Change::Book(vec![transfer])).await?;
         let Outcome::Booked(_) = outcome else {
             return Err(unexpected(outcome));

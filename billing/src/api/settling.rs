@@ -49,6 +49,7 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Cursor(_)
                 | Outcome::Payout(_)
                 | Outcome::DestinationSet
+                | Outcome::Refunded(_)
                 | Outcome::Rejected(_) => return Err(unexpected(outcome)),
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{AccountId, Credits, IslandId, Timestamp, TransferId};
-use ledger::{Leg, TransferSource};
+use ledger::{Leg, TransferKind, TransferSource};
 use proto::billing::v1 as wire;
 use proto::convert::{FieldError, id_from_wire};
 
@@ -13,6 +13,7 @@ use crate::dates::date;
 use crate::error::ApiError;
 use crate::limits::STATEMENT_LINES_MAX;
 use crate::store::merkle::Day;
+use crate::store::refund::Refund;
 use crate::store::{BookedTransfer, LedgerStore, Rejection, Settled, ShardSettlement, Span};
 
 /// What every statement says.
@@ -48,8 +49,16 @@ impl<S: LedgerStore> Api<S> {
         if let Some(island) = island {
             opening = self.store.earned_before(account, island, span.from).await?;
             settled.retain(|settled| is_of(settled, account, island));
-            let earnings: BTreeSet<TransferId> = settled.iter().flat_map(earning_ids).collect();
-            booked.retain(|booked| earnings.contains(&booked.transfer.id));
+            let refunds = self
+                .store
+                .refunds_of_island(account, island, span, STATEMENT_LINES_MAX)
+                .await?;
+            if is_cut_off(refunds.len()) {
+                return Err(ApiError::StatementTooLong);
+            }
+            let mut its: BTreeSet<TransferId> = settled.iter().flat_map(earning_ids).collect();
+            its.extend(refunds.iter().flat_map(taken_back));
+            booked.retain(|booked| its.contains(&booked.transfer.id));
         }
         let side = if island.is_some() {
             Side::Island
@@ -104,6 +113,12 @@ fn earning_ids(settled: &Settled) -> impl Iterator<Item = TransferId> {
         .map(move |leg| TransferSource::Settlement { shard, lease, leg }.id())
 }
 
+/// The transfers by which a refund took back what an Island had earned.
+fn taken_back(refund: &Refund) -> impl Iterator<Item = TransferId> {
+    let legs = refund.legs().into_iter();
+    legs.filter(|leg| leg.debit.owner().is_some()).map(|leg| leg.id)
+}
+
 /// Whose statement it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -127,7 +142,12 @@ fn lines(
         let mut transfer = transfer_to_wire(booked, owner);
         if side == Side::Island {
             // Its owner may have paid it himself: that leaves his worth as it was, and the Island has earned.
-            transfer.net_nano = transfer.amount_nano;
+            let taken_back = transfer.kind == TransferKind::Refund.name();
+            transfer.net_nano = if taken_back {
+                -transfer.amount_nano
+            } else {
+                transfer.amount_nano
+            };
         }
         balance = balance
             .checked_add(Credits::from_nano(transfer.net_nano))
@@ -156,15 +176,13 @@ fn usage(settled: &[Settled], account: AccountId) -> Vec<wire::UsageLine> {
         used.segments = used.segments.saturating_add(1);
         used.units = used.units.saturating_add(claim.bill.units.get());
         if claim.consumer == account {
-            used.paid_nano = used
-                .paid_nano
-                .saturating_add(claim.bill.charge.as_nano())
-                .saturating_add(claim.bill.fee.as_nano());
+            let paid = claim.bill.consumer_pays();
+            used.paid_nano = used.paid_nano.saturating_add(paid.as_nano());
         }
         if claim.island_owner == account {
             used.earned_nano = used
                 .earned_nano
-                .saturating_add(claim.bill.charge.as_nano())
+                .saturating_add(claim.bill.island_earns().as_nano())
                 .saturating_add(claim.bill.pool_subsidy.as_nano())
                 .saturating_add(claim.compensation.as_nano());
         }

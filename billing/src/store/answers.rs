@@ -1,18 +1,21 @@
 //! What every store with a database answers, and how it commits.
 
-use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use domain::{
+    AccountId, Credits, IslandId, JobId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+};
 use ledger::{AccountKey, Owner};
 
 use super::key::KeyRecord;
 use super::merkle::Day;
 use super::payout::{Payable, Payout, PayoutFilter};
+use super::refund::Refund;
 use super::rows::{self, stored};
 use super::session::{self, Backend, Session, Value, Wanted};
 use super::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError, audit, batch, days, statements,
 };
-use crate::limits::PAYOUT_MIN;
+use crate::limits::{LEASES_OF_JOB_MAX, PAYOUT_MIN};
 
 /// How often a batch is tried that the database gave up for the sake of another writer.
 const ATTEMPTS_MAX: u32 = 5;
@@ -223,6 +226,31 @@ impl<B: Backend> LedgerStore for B {
         let doing = "add up earnings";
         let earned = session::row(&mut *reader, statements::EARNED_BEFORE, which, doing).await?;
         Ok(Credits::from_nano(rows::int(&earned, 0)?))
+    }
+
+    async fn refunds_of_island(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<Refund>, StoreError> {
+        let page = vec![
+            bytes(island.get()),
+            bytes(owner.get()),
+            moment(span.from),
+            moment(span.until),
+            count(limit),
+        ];
+        let refunds = ask(self, statements::REFUNDS_OF_ISLAND, page, "list refunds").await?;
+        refunds.iter().map(rows::refund).collect()
+    }
+
+    async fn leases_of_job(&self, job: JobId) -> Result<Vec<(ShardId, LeaseId)>, StoreError> {
+        let job = job.get().to_be_bytes();
+        let page = vec![job.as_slice().into(), count(LEASES_OF_JOB_MAX)];
+        let leases = ask(self, statements::LEASES_OF_JOB, page, "look for a job").await?;
+        leases.iter().map(rows::lease).collect()
     }
 
     async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {

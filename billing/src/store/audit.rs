@@ -41,6 +41,11 @@ async fn read<S: Session>(session: &mut S, auditor: &mut Auditor) -> Result<(), 
     let seals = session::row(session, statements::SEAL_COUNT, vec![], "count the seals").await?;
     auditor.seals(rows::unsigned(&seals, 0)?);
     session
+        .each(statements::ALL_REFUNDS, vec![], "read the refunds", |row| {
+            auditor.refund(rows::refund(row));
+        })
+        .await?;
+    session
         .each(
             statements::ALL_SETTLEMENTS,
             vec![],

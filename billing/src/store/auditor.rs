@@ -5,18 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Sequence, ShardId, TransferId};
-use ledger::{AccountKey, Counters, Mode, Transfer, TransferKind};
+use domain::{Credits, LeaseId, Sequence, ShardId, TransferId};
+use ledger::{AccountKey, Counters, Mode, RefundShares, Transfer, TransferKind};
 use sha2::{Digest as _, Sha256};
 
 use super::merkle::{Day, Tree, leaf};
 use super::plan::claim;
+use super::refund::Refund;
+use super::rows::KeptSettlement;
 use super::seal::{Digest, Seal, Sealing};
-use super::{AuditReport, BookedTransfer, ClosedDay, KeptRefusal, ShardSettlement, StoreError};
+use super::{AuditReport, BookedTransfer, ClosedDay, ShardSettlement, StoreError};
 use crate::limits::FINDINGS_MAX;
 
-/// Takes the rows of one instant in this order: closed days, what matured, transfers by number, settlements by shard and
-/// lease, accounts, cursors. A row that cannot be read is a finding, and the audit goes on.
+/// Takes the rows of one instant in this order: closed days, what matured, transfers by number, refunds by lease,
+/// settlements by shard and lease, accounts, cursors. A row that cannot be read is a finding, and the audit goes on.
 #[derive(Default)]
 pub(super) struct Auditor {
     report: AuditReport,
@@ -26,6 +28,9 @@ pub(super) struct Auditor {
     matured_through: BTreeMap<AccountKey, u64>,
     /// Per account of earnings: earned up to where maturity has come, less what matured.
     unmatured: BTreeMap<AccountKey, i128>,
+    /// Per account of earnings: what left it since something matured last.
+    taken: BTreeMap<AccountKey, i128>,
+    refunds: BTreeMap<(ShardId, LeaseId), Refunds>,
     /// The legs of settlements that were booked, and those that should have been.
     booked_legs: Legs,
     owed_legs: Legs,
@@ -64,6 +69,16 @@ impl Legs {
     }
 }
 
+/// What was refunded of a lease.
+#[derive(Default)]
+struct Refunds {
+    all: i128,
+    /// Borne by the Island's owner.
+    island: i128,
+    /// Borne by the failover pool.
+    pool: i128,
+}
+
 /// How far the hash chain was followed.
 #[derive(Default)]
 struct Chain {
@@ -74,13 +89,14 @@ struct Chain {
     seals: u64,
 }
 
-/// What settles a lease.
-const SETTLING: [TransferKind; 5] = [
+/// What settles a lease, and what gives it back.
+const SETTLING: [TransferKind; 6] = [
     TransferKind::Charge,
     TransferKind::Fee,
     TransferKind::PoolShare,
     TransferKind::Subsidy,
     TransferKind::Compensation,
+    TransferKind::Refund,
 ];
 
 impl Auditor {
@@ -202,9 +218,19 @@ impl Auditor {
             }
         }
         if transfer.debit.earner().is_some() {
-            *self.unmatured.entry(transfer.debit).or_default() -= posted;
+            let (account, kind) = (transfer.debit, transfer.kind);
+            self.leave(account, kind, posted);
         }
         self.last = Some(booked);
+    }
+
+    /// Notes what leaves an account of earnings. What is refunded or reset is taken off what matures next.
+    fn leave(&mut self, account: AccountKey, kind: TransferKind, posted: i128) {
+        let taken = self.taken.entry(account).or_default();
+        *taken += posted;
+        if kind == TransferKind::Maturity {
+            *self.unmatured.entry(account).or_default() -= std::mem::take(taken);
+        }
     }
 
     fn resolve(&mut self, id: TransferId, held: TransferId) {
@@ -214,24 +240,60 @@ impl Auditor {
     }
 
     /// Takes the next settlement, with the day it was kept on.
-    pub(super) fn settlement(
-        &mut self,
-        row: Result<(ShardSettlement, Option<KeptRefusal>, Day), StoreError>,
-    ) {
+    pub(super) fn settlement(&mut self, row: Result<KeptSettlement, StoreError>) {
         self.report.settlements = self.report.settlements.saturating_add(1);
-        let Some((settlement, refusal, day)) = self.readable(row) else {
-            return;
-        };
+        let Some(kept) = self.readable(row) else { return };
+        let KeptSettlement {
+            settlement,
+            refusal,
+            day,
+            mended,
+        } = kept;
         let leaf = leaf(&settlement, refusal.as_ref());
         self.days.entry(day).or_default().add(&leaf);
-        if refusal.is_some() {
+        let booked = refusal.is_none() || mended;
+        let lease = settlement.settlement.lease;
+        if let Some(refunds) = self.refunds.remove(&(settlement.shard, lease)) {
+            self.compare_refunds(&settlement, booked, &refunds);
+        }
+        if !booked {
             return;
         }
-        let lease = settlement.settlement.lease;
         match claim(&settlement).map(|claim| claim.legs()) {
             Ok(Ok(legs)) => legs.iter().for_each(|leg| self.owed_legs.add(leg)),
             Ok(Err(refusal)) => self.finding(format!("{lease} was settled, although {refusal}")),
             Err(refusal) => self.finding(format!("{lease} was settled, although {}", refusal.message)),
+        }
+    }
+
+    /// Takes the next refund, by lease.
+    pub(super) fn refund(&mut self, row: Result<Refund, StoreError>) {
+        let Some(refund) = self.readable(row) else { return };
+        refund.legs().iter().for_each(|leg| self.owed_legs.add(leg));
+        let key = (refund.shard, refund.lease);
+        let sum = self.refunds.entry(key).or_default();
+        let nano = |part: Credits| i128::from(part.as_nano());
+        let island = nano(refund.from_earnings) + nano(refund.from_available);
+        sum.island += island;
+        sum.pool += nano(refund.from_pool);
+        sum.all += island + nano(refund.from_fees) + nano(refund.from_pool);
+    }
+
+    /// All refunds of a lease: no more than was paid, nobody pays more than his part, and the pool exactly its own.
+    fn compare_refunds(&mut self, settlement: &ShardSettlement, booked: bool, refunds: &Refunds) {
+        let bill = settlement.settlement.bill;
+        let all = i64::try_from(refunds.all).unwrap_or(i64::MAX);
+        let shares = RefundShares::of(bill, Credits::ZERO, Credits::from_nano(all)).filter(|_| booked);
+        let fits = shares.is_some_and(|shares| {
+            refunds.island <= i128::from(shares.island.as_nano())
+                && refunds.pool == i128::from(shares.pool.as_nano())
+        });
+        if !fits {
+            let lease = settlement.settlement.lease;
+            self.finding(format!(
+                "the refunds of {lease} ({} in all) are not what was paid for it",
+                refunds.all
+            ));
         }
     }
 
@@ -340,6 +402,9 @@ impl Auditor {
         }
         for closed in std::mem::take(&mut self.closed) {
             self.compare_day(closed);
+        }
+        for (_, lease) in std::mem::take(&mut self.refunds).into_keys() {
+            self.finding(format!("{lease} was refunded and not settled"));
         }
         for account in std::mem::take(&mut self.sums).into_keys() {
             self.finding(format!("{account} has transfers and does not exist"));

@@ -3,9 +3,10 @@
 use domain::{Sequence, Timestamp};
 
 use super::plan::{Needs, OwnerRow, Rows, Working};
+use super::refund::Refund;
 use super::rows::{self, stored};
 use super::seal::Seal;
-use super::session::{self, Session, Wanted};
+use super::session::{self, Session, Value, Wanted};
 use super::{Change, Outcome, StoreError, keys, statements};
 
 pub(super) async fn commit<S: Session>(
@@ -30,6 +31,7 @@ async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> 
         head,
         ..Working::default()
     };
+    load_settlements(session, &mut needs, &mut working).await?;
     load_payouts(session, &mut needs, &mut working).await?;
     let accounts = needs.accounts.iter().map(|account| account.number());
     let accounts = Wanted::Numbers(accounts.collect());
@@ -41,12 +43,6 @@ async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> 
     for row in session.find(S::OWN.transfers, transfers).await? {
         working.ledger.load_transfer(rows::transfer(&row)?.transfer);
     }
-    let settlements = Wanted::Leases(needs.settlements.iter().copied().collect());
-    for row in session.find(S::OWN.settlements, settlements).await? {
-        let (settlement, refusal) = rows::settlement(&row)?;
-        let key = (settlement.shard, settlement.settlement.lease);
-        working.settlements.insert(key, (settlement, refusal));
-    }
     let shards = needs.shards.iter().map(|shard| i64::from(shard.get()));
     let shards = Wanted::Numbers(shards.collect());
     for row in session.find(S::OWN.cursors, shards).await? {
@@ -55,6 +51,33 @@ async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> 
     }
     load_people(session, &needs, &mut working).await?;
     Ok(working)
+}
+
+/// Loads settlements, and of those that are refunded or booked after all, what else they touch.
+async fn load_settlements<S: Session>(
+    session: &mut S,
+    needs: &mut Needs,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    let settlements = Wanted::Leases(needs.settlements.iter().copied().collect());
+    for row in session.find(S::OWN.settlements, settlements).await? {
+        let kept = rows::kept_settlement(&row)?;
+        needs.add_mended(&kept.settlement);
+        let key = (kept.settlement.shard, kept.settlement.settlement.lease);
+        if kept.mended {
+            working.mended.insert(key);
+        }
+        working.settlements.insert(key, (kept.settlement, kept.refusal));
+    }
+    let requests = Wanted::Ids(needs.refunds.iter().copied().collect());
+    let mut refunds = session.find(S::OWN.refunds, requests).await?;
+    let leases = Wanted::Leases(needs.mending.iter().copied().collect());
+    refunds.extend(session.find(S::OWN.refunds_of_leases, leases).await?);
+    for row in &refunds {
+        let refund = rows::refund(row)?;
+        working.refunds.insert((refund.id, refund.place), refund);
+    }
+    Ok(())
 }
 
 async fn load_people<S: Session>(
@@ -120,6 +143,7 @@ async fn write<S: Session>(session: &mut S, working: &Working) -> Result<(), Sto
         session.insert_settlements(&rows.settlements, at).await?;
     }
     write_marks(session, rows).await?;
+    write_refunds(session, rows, at).await?;
     write_payouts(session, rows).await?;
     keys::write(session, rows, at).await
 }
@@ -148,6 +172,55 @@ async fn write_marks<S: Session>(session: &mut S, rows: &Rows) -> Result<(), Sto
         session.execute(statements::MOVE_MATURED, values, doing).await?;
     }
     Ok(())
+}
+
+/// Refunds, settlements that are booked after all, and what may no longer be paid out.
+async fn write_refunds<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Result<(), StoreError> {
+    for mending in &rows.mended {
+        let values = vec![
+            i64::from(mending.shard.get()).into(),
+            mending.lease.get().to_be_bytes().as_slice().into(),
+            mending.author.as_str().into(),
+            mending.reason.as_str().into(),
+            at.into(),
+        ];
+        let doing = "book a refused settlement";
+        session.execute(statements::INSERT_MENDED, values, doing).await?;
+    }
+    for refund in &rows.refunds {
+        let values = refund_values(refund, at);
+        session
+            .execute(statements::INSERT_REFUND, values, "keep a refund")
+            .await?;
+    }
+    for (owner, amount) in &rows.taken {
+        let values = vec![stored(owner.id().get()).into(), amount.as_nano().into()];
+        let doing = "note what may not be paid out";
+        session.execute(statements::INSERT_TAKEN, values, doing).await?;
+    }
+    Ok(())
+}
+
+fn refund_values(refund: &Refund, at: i64) -> Vec<Value> {
+    vec![
+        refund.id.into(),
+        i64::from(refund.place).into(),
+        i64::from(refund.shard.get()).into(),
+        refund.lease.get().to_be_bytes().as_slice().into(),
+        refund.job.get().to_be_bytes().as_slice().into(),
+        stored(refund.consumer.id().get()).into(),
+        stored(refund.island_owner.id().get()).into(),
+        // Nothing is asked for by zero: the statement makes it null.
+        refund.asked.map_or(0, domain::Credits::as_nano).into(),
+        refund.from_earnings.as_nano().into(),
+        refund.from_available.as_nano().into(),
+        refund.from_fees.as_nano().into(),
+        refund.from_pool.as_nano().into(),
+        refund.standing.name().into(),
+        refund.author.as_str().into(),
+        refund.reason.as_str().into(),
+        at.into(),
+    ]
 }
 
 /// Payouts as they are now, behind their transfers.

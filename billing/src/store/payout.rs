@@ -177,6 +177,8 @@ pub struct PaidOut {
     pub total: Credits,
     /// The day of the last one on demand.
     pub last_on_demand: Option<Day>,
+    /// Earnings that may not be paid out, for they were refunded or reset.
+    pub taken: Credits,
 }
 
 /// Earnings that the weekly run may send.

@@ -6,14 +6,16 @@
 mod keys;
 mod needs;
 mod payouts;
+mod refunds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{AccountId, KeyId, LeaseId, Sequence, ShardId, Timestamp, TransferId};
+use domain::{AccountId, Credits, KeyId, LeaseId, Sequence, ShardId, Timestamp, TransferId};
 use ledger::{AccountKey, Applied, Ledger, Mode, Owner, Refusal, Transfer, TransferKind, TransferSource};
 
 use super::key::{KeyRow, KeyState};
 use super::payout::{PaidOut, Payout};
+use super::refund::{Mending, Refund};
 use super::seal::{Digest, Seal};
 use super::{BookedTransfer, Change, KeptRefusal, Maturing, Outcome, Rejection, ShardSettlement};
 
@@ -62,6 +64,12 @@ pub struct Rows {
     pub payouts: BTreeMap<TransferId, Payout>,
     /// Where the weekly run sends earnings now.
     pub destinations: BTreeMap<Owner, String>,
+    /// Refunds made.
+    pub refunds: Vec<Refund>,
+    /// Refused settlements that were booked.
+    pub mended: Vec<Mending>,
+    /// Earnings that may no longer be paid out.
+    pub taken: Vec<(Owner, Credits)>,
 }
 
 impl Rows {
@@ -124,6 +132,10 @@ pub struct Working {
     pub payouts: BTreeMap<TransferId, Payout>,
     /// What owners were paid out so far.
     pub paid_out: BTreeMap<Owner, PaidOut>,
+    /// Refunds of the requests and of the leases at hand, by request and place.
+    pub refunds: BTreeMap<(TransferId, u8), Refund>,
+    /// Refused settlements that were booked.
+    pub mended: BTreeSet<(ShardId, LeaseId)>,
     /// What is to be written.
     pub rows: Rows,
 }
@@ -157,6 +169,8 @@ impl Working {
             Change::RevokeKey(key) => self.revoke_key(*key),
             Change::Settle(settlement) => self.settle(settlement),
             Change::KeepRefused(settlement, refusal) => self.keep_refused(settlement, refusal.clone()),
+            Change::BookRefused(mending) => self.mend(mending),
+            Change::Refund(refund) => self.refund(refund),
             Change::MoveCursor(shard, through) => self.move_cursor(*shard, *through),
             Change::Mature(maturing) => self.mature(maturing),
             Change::RequestPayout(payout) => self.request_payout(payout),
@@ -233,7 +247,8 @@ impl Working {
     fn settle(&mut self, settlement: &ShardSettlement) -> Outcome {
         let key = (settlement.shard, settlement.settlement.lease);
         if let Some((before, refusal)) = self.settlements.get(&key) {
-            return repeated(before, refusal.as_ref(), settlement);
+            let refusal = refusal.as_ref().filter(|_| !self.mended.contains(&key));
+            return repeated(before, refusal, settlement);
         }
         let decided = if settlement.settlement.sequence <= self.cursor(settlement.shard) {
             Err(kept(
@@ -264,7 +279,8 @@ impl Working {
     fn keep_refused(&mut self, settlement: &ShardSettlement, refusal: KeptRefusal) -> Outcome {
         let key = (settlement.shard, settlement.settlement.lease);
         if let Some((before, refusal)) = self.settlements.get(&key) {
-            return repeated(before, refusal.as_ref(), settlement);
+            let refusal = refusal.as_ref().filter(|_| !self.mended.contains(&key));
+            return repeated(before, refusal, settlement);
         }
         self.keep(settlement, Some(refusal))
     }
@@ -408,6 +424,9 @@ impl Rejection {
             Self::PayoutToday => "PAYOUT_TODAY",
             Self::NotEarned { .. } => "NOT_EARNED",
             Self::PayoutState(_) => "PAYOUT_STATE",
+            Self::UnknownJob(_) => "UNKNOWN_JOB",
+            Self::UnknownSettlement(_) => "UNKNOWN_SETTLEMENT",
+            Self::RefundTooLarge { .. } => "REFUND_TOO_LARGE",
         }
     }
 }

@@ -12,6 +12,7 @@ use super::key::{KeyRecord, KeyRequest, KeyState};
 use super::merkle::Day;
 use super::payout::{PaidOut, Payable, Payout, PayoutCause, PayoutState};
 use super::plan::Head;
+use super::refund::Refund;
 use super::seal::{ChainHead, Digest, Seal};
 use super::{
     Balances, BookedTransfer, ClosedDay, KeptRefusal, Maturing, ReservationRecord, Settled, ShardSettlement,
@@ -287,13 +288,52 @@ pub(super) fn settled(row: &impl Columns) -> Result<Settled, StoreError> {
     })
 }
 
-/// A settlement with why it was refused, and the day it was kept on.
-pub(super) fn kept_settlement(
-    row: &impl Columns,
-) -> Result<(ShardSettlement, Option<KeptRefusal>, Day), StoreError> {
+/// A settlement as it is kept: why it was refused, on which day, and whether it was booked after all.
+pub(super) struct KeptSettlement {
+    pub(super) settlement: ShardSettlement,
+    pub(super) refusal: Option<KeptRefusal>,
+    pub(super) day: Day,
+    pub(super) mended: bool,
+}
+
+/// A settlement, with whether it was booked after all behind its columns.
+pub(super) fn kept_settlement(row: &impl Columns) -> Result<KeptSettlement, StoreError> {
     let (settlement, refusal) = settlement(row)?;
-    let day = Day::of(Timestamp::from_micros(unsigned(row, 20)?));
-    Ok((settlement, refusal, day))
+    Ok(KeptSettlement {
+        settlement,
+        refusal,
+        day: Day::of(Timestamp::from_micros(unsigned(row, 20)?)),
+        mended: int(row, 21)? > 0,
+    })
+}
+
+/// A refund's part of a lease, in the order of columns that every statement uses.
+pub(super) fn refund(row: &impl Columns) -> Result<Refund, StoreError> {
+    let credits = |column| int(row, column).map(Credits::from_nano);
+    let id = TransferId::new(u128::from_be_bytes(bytes(row, 0)?));
+    let wrong = |what: &str| damaged(format!("refund {id}: {what}"));
+    Ok(Refund {
+        id,
+        place: u8::try_from(int(row, 1)?).map_err(|_| wrong("no place"))?,
+        shard: shard(row, 2)?,
+        lease: LeaseId::new(u64::from_be_bytes(bytes(row, 3)?)),
+        job: JobId::new(u128::from_be_bytes(bytes(row, 4)?)),
+        consumer: owner(row, 5)?,
+        island_owner: owner(row, 6)?,
+        asked: row.optional_int(7)?.map(Credits::from_nano),
+        from_earnings: credits(8)?,
+        from_available: credits(9)?,
+        from_fees: credits(10)?,
+        from_pool: credits(11)?,
+        standing: Standing::from_name(&text(row, 12)?).ok_or_else(|| wrong("no known standing"))?,
+        author: text(row, 13)?,
+        reason: text(row, 14)?,
+    })
+}
+
+/// A lease with its shard.
+pub(super) fn lease(row: &impl Columns) -> Result<(ShardId, LeaseId), StoreError> {
+    Ok((shard(row, 0)?, LeaseId::new(u64::from_be_bytes(bytes(row, 1)?))))
 }
 
 /// Where an account's matured earnings end.
@@ -468,6 +508,7 @@ pub(super) fn paid_out(row: &impl Columns) -> Result<(Owner, PaidOut), StoreErro
     let paid_out = PaidOut {
         total: Credits::from_nano(int(row, 1)?),
         last_on_demand,
+        taken: Credits::from_nano(int(row, 3)?),
     };
     Ok((owner(row, 0)?, paid_out))
 }

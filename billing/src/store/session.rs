@@ -98,6 +98,8 @@ pub(super) struct OwnStatements {
     pub(super) matured: &'static str,
     pub(super) payouts: &'static str,
     pub(super) paid_out: &'static str,
+    pub(super) refunds: &'static str,
+    pub(super) refunds_of_leases: &'static str,
     pub(super) due: &'static str,
     pub(super) weekly_payable: &'static str,
 }

@@ -97,11 +97,12 @@ pub(super) const ALL_TRANSFERS: &str =
 
 pub(super) const SEAL_COUNT: &str = "SELECT count(*) FROM seals";
 
-pub(super) const ALL_SETTLEMENTS: &str =
-    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
-        model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
-        standing, refusal, refusal_message, created_at
-    FROM settlements ORDER BY shard, lease";
+pub(super) const ALL_SETTLEMENTS: &str = "SELECT s.shard, s.lease, s.sequence, s.job, s.epoch, s.consumer, s.island_owner, s.island,
+        s.model, s.price, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, s.billed_before,
+        s.standing, s.refusal, s.refusal_message, s.created_at,
+        CASE WHEN m.lease IS NULL THEN CAST(0 AS BIGINT) ELSE 1 END
+    FROM settlements AS s LEFT JOIN mended_settlements AS m ON m.shard = s.shard AND m.lease = s.lease
+    ORDER BY s.shard, s.lease";
 
 pub(super) const ALL_MATURED: &str = "SELECT account, through FROM matured";
 
@@ -121,16 +122,30 @@ pub(super) const BOOKED_BETWEEN: &str =
     WHERE credit > 1048575 AND credit >> 20 = $1 AND created_at >= $2 AND created_at < $3
     ORDER BY number LIMIT $4";
 
-pub(super) const SETTLED_BETWEEN: &str =
-    "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
+pub(super) const SETTLED_BETWEEN: &str = "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
         model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
         standing, refusal, refusal_message, created_at
     FROM settlements WHERE created_at >= $1 AND created_at < $2 AND refusal IS NULL
-        AND (consumer = $3 OR island_owner = $3) ORDER BY created_at, shard, lease LIMIT $4";
+        AND (consumer = $3 OR island_owner = $3)
+    UNION ALL
+    SELECT s.shard, s.lease, s.sequence, s.job, s.epoch, s.consumer, s.island_owner, s.island,
+        s.model, s.price, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, s.billed_before,
+        s.standing, s.refusal, s.refusal_message, m.created_at
+    FROM mended_settlements AS m JOIN settlements AS s ON s.shard = m.shard AND s.lease = m.lease
+    WHERE m.created_at >= $1 AND m.created_at < $2 AND (s.consumer = $3 OR s.island_owner = $3)
+    ORDER BY created_at, shard, lease LIMIT $4";
 
-pub(super) const EARNED_BEFORE: &str =
-    "SELECT CAST(coalesce(sum(charge + pool_subsidy + compensation), 0) AS BIGINT) FROM settlements
-    WHERE island = $1 AND island_owner = $2 AND refusal IS NULL AND created_at < $3";
+pub(super) const EARNED_BEFORE: &str = "SELECT CAST(
+        coalesce((SELECT sum(charge - CASE liquidity WHEN 'maker' THEN fee ELSE 0 END + pool_subsidy + compensation)
+            FROM settlements
+            WHERE island = $1 AND island_owner = $2 AND refusal IS NULL AND created_at < $3), 0)
+        + coalesce((SELECT sum(charge - CASE liquidity WHEN 'maker' THEN fee ELSE 0 END + pool_subsidy + compensation)
+            FROM settlements AS s JOIN mended_settlements AS m ON m.shard = s.shard AND m.lease = s.lease
+            WHERE s.island = $1 AND s.island_owner = $2 AND m.created_at < $3), 0)
+        - coalesce((SELECT sum(r.from_earnings + r.from_available)
+            FROM settlements AS s JOIN refunds AS r ON r.shard = s.shard AND r.lease = s.lease
+            WHERE s.island = $1 AND s.island_owner = $2 AND r.created_at < $3), 0)
+    AS BIGINT)";
 
 pub(super) const SAVE_PAYOUT: &str = "INSERT INTO payouts (id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -164,9 +179,38 @@ pub(super) const PAYOUTS_TO_SEND: &str =
 pub(super) const SCHEMA_VERSION: &str =
     "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
 
+pub(super) const ALL_REFUNDS: &str =
+    "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
+        from_fees, from_pool, standing, author, reason
+    FROM refunds ORDER BY shard, lease, created_at, id, place";
+
+pub(super) const REFUNDS_OF_ISLAND: &str = "SELECT r.id, r.place, r.shard, r.lease, r.job, r.consumer, r.island_owner, r.asked, r.from_earnings, r.from_available,
+        r.from_fees, r.from_pool, r.standing, r.author, r.reason
+    FROM settlements AS s JOIN refunds AS r ON r.shard = s.shard AND r.lease = s.lease
+    WHERE s.island = $1 AND s.island_owner = $2 AND r.created_at >= $3 AND r.created_at < $4
+    ORDER BY r.created_at, r.id, r.place LIMIT $5";
+
+pub(super) const LEASES_OF_JOB: &str =
+    "SELECT shard, lease FROM settlements WHERE job = $1 ORDER BY shard, sequence, lease LIMIT $2";
+
+pub(super) const INSERT_REFUND: &str = "INSERT INTO refunds (id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
+        from_fees, from_pool, standing, author, reason, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, 0), $9, $10, $11, $12, $13, $14, $15, $16)";
+
+pub(super) const INSERT_MENDED: &str =
+    "INSERT INTO mended_settlements (shard, lease, author, reason, created_at) VALUES ($1, $2, $3, $4, $5)";
+
+pub(super) const INSERT_TAKEN: &str = "INSERT INTO earnings_taken (owner, amount) VALUES ($1, $2)";
+
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 39] = [
+pub(super) const ALL: [&str; 45] = [
+    ALL_REFUNDS,
+    REFUNDS_OF_ISLAND,
+    LEASES_OF_JOB,
+    INSERT_REFUND,
+    INSERT_MENDED,
+    INSERT_TAKEN,
     COUNTS,
     INSERT_SEAL,
     MOVE_CURSOR,

@@ -30,7 +30,8 @@ fn code(outcome: &Outcome) -> &str {
         | Outcome::Settled
         | Outcome::Cursor(_)
         | Outcome::Payout(_)
-        | Outcome::DestinationSet => "",
+        | Outcome::DestinationSet
+        | Outcome::Refunded(_) => "",
     }
 }
 

@@ -7,12 +7,15 @@ use billing::limits::QUEUE_MAX;
 use billing::store::key::KeyRecord;
 use billing::store::merkle::Day;
 use billing::store::payout::{Payable, Payout, PayoutFilter};
+use billing::store::refund::Refund;
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
 };
 use billing::writer::{self, WriteError, WriterHandle};
-use domain::{AccountId, Credits, IslandId, Sequence, ShardId, Standing, Timestamp, TransferId};
+use domain::{
+    AccountId, Credits, IslandId, JobId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+};
 use service::shutdown::Shutdown;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -143,6 +146,20 @@ impl<S: LedgerStore> LedgerStore for Gated<S> {
         until: Timestamp,
     ) -> Result<Credits, StoreError> {
         self.inner.earned_before(owner, island, until).await
+    }
+
+    async fn refunds_of_island(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<Refund>, StoreError> {
+        self.inner.refunds_of_island(owner, island, span, limit).await
+    }
+
+    async fn leases_of_job(&self, job: JobId) -> Result<Vec<(ShardId, LeaseId)>, StoreError> {
+        self.inner.leases_of_job(job).await
     }
 
     async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {

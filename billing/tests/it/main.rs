@@ -12,6 +12,7 @@ mod keys;
 mod large;
 mod payouts;
 mod postgres_database;
+mod refunds;
 mod scripts;
 mod service_life;
 mod settling;

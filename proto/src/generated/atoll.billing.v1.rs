@@ -738,6 +738,109 @@ pub struct RejectPayoutResponse {
     #[prost(message, optional, tag = "1")]
     pub payout: ::core::option::Option<Payout>,
 }
+/// Asks for a refund.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefundJobRequest {
+    /// Chosen by the caller; the key of idempotence, 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The job.
+    #[prost(string, tag = "2")]
+    pub job_id: ::prost::alloc::string::String,
+    /// Only this lease of it; all of them if empty.
+    #[prost(string, tag = "3")]
+    pub lease_id: ::prost::alloc::string::String,
+    /// How many nano-credits; 0 is all that was paid and not refunded.
+    #[prost(int64, tag = "4")]
+    pub amount_nano: i64,
+    /// Who decides it, 1 to 100 characters.
+    #[prost(string, tag = "5")]
+    pub author: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The refund.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RefundJobResponse {
+    /// What came back, by lease, and who bore it. The same for a repeated request.
+    #[prost(message, repeated, tag = "1")]
+    pub refunds: ::prost::alloc::vec::Vec<Refund>,
+}
+/// What came back of a lease: in the proportions in which it was paid.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refund {
+    /// The lease.
+    #[prost(string, tag = "1")]
+    pub lease_id: ::prost::alloc::string::String,
+    /// Who got it.
+    #[prost(string, tag = "2")]
+    pub consumer_account_id: ::prost::alloc::string::String,
+    /// All of it.
+    #[prost(int64, tag = "3")]
+    pub amount_nano: i64,
+    /// Out of what the Island's owner had earned or had available.
+    #[prost(int64, tag = "4")]
+    pub from_island_nano: i64,
+    /// Out of the exchange's fees: its own part, and what the Island's owner no longer had.
+    #[prost(int64, tag = "5")]
+    pub from_fees_nano: i64,
+    /// Out of the failover pool.
+    #[prost(int64, tag = "6")]
+    pub from_pool_nano: i64,
+}
+/// Asks for a correction.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CorrectBalanceRequest {
+    /// Chosen by the caller; the key of idempotence, 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Whose balance.
+    #[prost(string, tag = "2")]
+    pub account_id: ::prost::alloc::string::String,
+    /// How many nano-credits it gains, negative if it loses them; not 0.
+    #[prost(int64, tag = "3")]
+    pub amount_nano: i64,
+    /// Who decides it, 1 to 100 characters.
+    #[prost(string, tag = "4")]
+    pub author: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The correction.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CorrectBalanceResponse {
+    /// The transfer, `trf_…`.
+    #[prost(string, tag = "1")]
+    pub transfer_id: ::prost::alloc::string::String,
+    /// What is available now.
+    #[prost(int64, tag = "2")]
+    pub available_nano: i64,
+}
+/// Asks for a refused settlement to be booked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BookRefusedSettlementRequest {
+    /// The shard whose journal it came from.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The lease.
+    #[prost(string, tag = "2")]
+    pub lease_id: ::prost::alloc::string::String,
+    /// Who has it booked, 1 to 100 characters.
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    /// What was mended, 1 to 200 characters.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What became of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BookRefusedSettlementResponse {
+    /// Why it is refused still; absent if it is booked.
+    #[prost(message, optional, tag = "1")]
+    pub refusal: ::core::option::Option<SettlementRefusal>,
+}
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1518,6 +1621,88 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a consumer back what he paid for a job, or a part of it. For operators.
+        pub async fn refund_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RefundJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RefundJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/RefundJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("atoll.billing.v1.BillingService", "RefundJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Moves credits between an account and the exchange's own fees, to put a mistake right. For operators.
+        pub async fn correct_balance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CorrectBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CorrectBalanceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/CorrectBalance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "CorrectBalance"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tries a settlement again that was refused and kept, now that its cause is mended. For operators.
+        pub async fn book_refused_settlement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BookRefusedSettlementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BookRefusedSettlementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/BookRefusedSettlement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.billing.v1.BillingService",
+                        "BookRefusedSettlement",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Checks the books: every sum, counter and cursor.
         pub async fn audit(
             &mut self,
@@ -1717,6 +1902,30 @@ pub mod billing_service_server {
             request: tonic::Request<super::RejectPayoutRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RejectPayoutResponse>,
+            tonic::Status,
+        >;
+        /// Gives a consumer back what he paid for a job, or a part of it. For operators.
+        async fn refund_job(
+            &self,
+            request: tonic::Request<super::RefundJobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RefundJobResponse>,
+            tonic::Status,
+        >;
+        /// Moves credits between an account and the exchange's own fees, to put a mistake right. For operators.
+        async fn correct_balance(
+            &self,
+            request: tonic::Request<super::CorrectBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CorrectBalanceResponse>,
+            tonic::Status,
+        >;
+        /// Tries a settlement again that was refused and kept, now that its cause is mended. For operators.
+        async fn book_refused_settlement(
+            &self,
+            request: tonic::Request<super::BookRefusedSettlementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BookRefusedSettlementResponse>,
             tonic::Status,
         >;
         /// Checks the books: every sum, counter and cursor.
@@ -2747,6 +2956,146 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RejectPayoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/RefundJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct RefundJobSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::RefundJobRequest>
+                    for RefundJobSvc<T> {
+                        type Response = super::RefundJobResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RefundJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::refund_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RefundJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/CorrectBalance" => {
+                    #[allow(non_camel_case_types)]
+                    struct CorrectBalanceSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::CorrectBalanceRequest>
+                    for CorrectBalanceSvc<T> {
+                        type Response = super::CorrectBalanceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CorrectBalanceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::correct_balance(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CorrectBalanceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/BookRefusedSettlement" => {
+                    #[allow(non_camel_case_types)]
+                    struct BookRefusedSettlementSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::BookRefusedSettlementRequest>
+                    for BookRefusedSettlementSvc<T> {
+                        type Response = super::BookRefusedSettlementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BookRefusedSettlementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::book_refused_settlement(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BookRefusedSettlementSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

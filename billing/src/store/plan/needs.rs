@@ -33,6 +33,10 @@ pub struct Needs {
     pub payouts: BTreeSet<TransferId>,
     /// Owners of whom is asked what they were paid out.
     pub payees: BTreeSet<Owner>,
+    /// Refunds, by the request.
+    pub refunds: BTreeSet<TransferId>,
+    /// Leases that are refunded or booked after all: what they need is known once their settlements are loaded.
+    pub mending: BTreeSet<(ShardId, LeaseId)>,
 }
 
 impl Needs {
@@ -81,6 +85,15 @@ impl Needs {
                 self.add_payout(payout.transfer);
                 self.payees.extend(Owner::new(payout.owner));
             }
+            Change::BookRefused(mending) => {
+                self.mending.insert((mending.shard, mending.lease));
+                self.settlements.insert((mending.shard, mending.lease));
+            }
+            Change::Refund(refund) => {
+                self.refunds.insert(refund.id);
+                self.mending.extend(refund.leases.iter().copied());
+                self.settlements.extend(refund.leases.iter().copied());
+            }
             Change::StepPayout(id, _) => self.add_payout(*id),
             Change::SetPayoutDestination(owner, _) => {
                 self.accounts
@@ -119,6 +132,18 @@ impl Needs {
                 AccountKey::Probation(owner),
             ]);
         }
+    }
+
+    /// Adds what a settlement touches when it is refunded or booked after all.
+    pub fn add_mended(&mut self, settlement: &ShardSettlement) {
+        let key = (settlement.shard, settlement.settlement.lease);
+        if !self.mending.contains(&key) {
+            return;
+        }
+        self.add_settlement(settlement);
+        self.accounts
+            .extend(Owner::new(settlement.settlement.consumer).map(AccountKey::Available));
+        self.payees.extend(Owner::new(settlement.settlement.island_owner));
     }
 
     fn add_settlement(&mut self, ShardSettlement { shard, settlement }: &ShardSettlement) {

@@ -55,11 +55,13 @@ impl Working {
         let PaidOut {
             total,
             last_on_demand,
+            taken,
         } = self.paid_out.get(&owner).copied().unwrap_or_default();
         if new.cause == PayoutCause::OnDemand && last_on_demand >= Some(new.day) {
             return Err(Rejection::PayoutToday);
         }
-        let left = self.matured_of(owner).checked_sub(total).unwrap_or(Credits::ZERO);
+        let gone = total.checked_add(taken).unwrap_or(Credits::MAX);
+        let left = self.matured_of(owner).checked_sub(gone).unwrap_or(Credits::ZERO);
         if new.amount > left {
             return Err(Rejection::NotEarned { left });
         }
@@ -81,8 +83,8 @@ impl Working {
         })
     }
 
-    /// What an owner's Islands have earned and may have spent: all that ever left the accounts in which earnings wait.
-    fn matured_of(&self, owner: Owner) -> Credits {
+    /// All that ever left the accounts in which an owner's earnings wait: matured, refunded or reset.
+    pub(super) fn matured_of(&self, owner: Owner) -> Credits {
         [AccountKey::Pending(owner), AccountKey::Probation(owner)]
             .into_iter()
             .filter_map(|account| self.ledger.counters(account))

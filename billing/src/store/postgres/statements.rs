@@ -17,6 +17,8 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     matured: MATURED,
     payouts: PAYOUTS_BY_ID,
     paid_out: PAID_OUT,
+    refunds: REFUNDS_BY_ID,
+    refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
 };
@@ -37,9 +39,11 @@ pub(super) const TRANSFERS: &str =
 
 pub(super) const SETTLEMENTS: &str = "SELECT s.shard, s.lease, s.sequence, s.job, s.epoch, s.consumer, s.island_owner, s.island,
         s.model, s.price, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, s.billed_before,
-        s.standing, s.refusal, s.refusal_message, s.created_at
+        s.standing, s.refusal, s.refusal_message, s.created_at,
+        CASE WHEN m.lease IS NULL THEN 0 ELSE 1 END::BIGINT
     FROM unnest($1::BIGINT[], $2::BYTEA[]) AS wanted (shard, lease)
-    JOIN settlements AS s ON s.shard = wanted.shard AND s.lease = wanted.lease";
+    JOIN settlements AS s ON s.shard = wanted.shard AND s.lease = wanted.lease
+    LEFT JOIN mended_settlements AS m ON m.shard = s.shard AND m.lease = s.lease";
 
 pub(super) const CURSORS: &str = "SELECT shard, sequence FROM engine_cursor WHERE shard = ANY($1)";
 
@@ -90,24 +94,43 @@ pub(super) const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (shard, lea
             units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, standing, refusal,
             refusal_message)";
 
-pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), earned.through, earned.amount
+/// What an account has, less what it earned too late: so what was refunded out of it matures no more.
+pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), earned.through,
+        a.credits_posted - a.debits_posted - earned.later
     FROM accounts AS a
     LEFT JOIN matured AS m ON m.account = a.id
     CROSS JOIN LATERAL (
-        SELECT max(t.number) AS through, sum(t.amount)::BIGINT AS amount FROM transfers AS t
+        SELECT max(t.number) FILTER (WHERE t.created_at <= $2) AS through,
+            coalesce(sum(t.amount) FILTER (WHERE t.created_at > $2), 0)::BIGINT AS later
+        FROM transfers AS t
         WHERE t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.through, 0)
-            AND t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= $2
+            AND t.credit = a.id AND t.mode IN (0, 2)
     ) AS earned
-    WHERE a.kind IN (3, 4) AND a.kind = $1 AND a.owner > $4 AND a.credits_posted > a.debits_posted AND earned.through IS NOT NULL
+    WHERE a.kind IN (3, 4) AND a.kind = $1 AND a.owner > $4 AND a.credits_posted > a.debits_posted
+        AND earned.through IS NOT NULL AND a.credits_posted - a.debits_posted > earned.later
     ORDER BY a.owner LIMIT $3";
 
 pub(super) const PAYOUTS_BY_ID: &str =
     "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
     FROM payouts WHERE id = ANY($1)";
 
-pub(super) const PAID_OUT: &str =
-    "SELECT owner, sum(amount)::BIGINT, max(CASE cause WHEN 'on_demand' THEN day END)
-    FROM payouts WHERE state <> 'failed' AND owner = ANY($1) GROUP BY owner";
+pub(super) const PAID_OUT: &str = "SELECT wanted.owner,
+        (SELECT coalesce(sum(amount), 0)::BIGINT FROM payouts AS p
+        WHERE p.owner = wanted.owner AND state <> 'failed'),
+        (SELECT max(day) FROM payouts AS p
+        WHERE p.owner = wanted.owner AND state <> 'failed' AND cause = 'on_demand'),
+        (SELECT coalesce(sum(amount), 0)::BIGINT FROM earnings_taken AS e WHERE e.owner = wanted.owner)
+    FROM unnest($1::BIGINT[]) AS wanted (owner)";
+
+pub(super) const REFUNDS_BY_ID: &str =
+    "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
+        from_fees, from_pool, standing, author, reason
+    FROM refunds WHERE id = ANY($1)";
+
+pub(super) const REFUNDS_OF_LEASES: &str = "SELECT r.id, r.place, r.shard, r.lease, r.job, r.consumer, r.island_owner, r.asked, r.from_earnings, r.from_available,
+        r.from_fees, r.from_pool, r.standing, r.author, r.reason
+    FROM unnest($1::BIGINT[], $2::BYTEA[]) AS wanted (shard, lease)
+    JOIN refunds AS r ON r.shard = wanted.shard AND r.lease = wanted.lease";
 
 /// An owner's available credits are kind 1, and what left kinds 3 and 4 are his earnings.
 pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM (
@@ -118,6 +141,7 @@ pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM
             WHERE a.id IN ((d.owner << 20) | 3, (d.owner << 20) | 4))
             - (SELECT coalesce(sum(p.amount), 0)::BIGINT FROM payouts AS p
             WHERE p.owner = d.owner AND p.state <> 'failed')
+            - (SELECT coalesce(sum(e.amount), 0)::BIGINT FROM earnings_taken AS e WHERE e.owner = d.owner)
         ) AS payable
         FROM payout_destinations AS d
         WHERE d.destination <> '' AND d.owner > $1 AND NOT EXISTS (
@@ -152,7 +176,9 @@ mod tests {
     use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 20] = [
+    const TEXTS: [&str; 22] = [
+        REFUNDS_BY_ID,
+        REFUNDS_OF_LEASES,
         SERVER_VERSION,
         IS_MEMBER,
         TAKE_THE_PEN,

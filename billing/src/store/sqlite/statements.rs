@@ -17,6 +17,8 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     matured: MATURED,
     payouts: PAYOUTS_BY_ID,
     paid_out: PAID_OUT,
+    refunds: REFUNDS_BY_ID,
+    refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
 };
@@ -34,7 +36,9 @@ pub(super) const TRANSFERS: &str =
 pub(super) const SETTLEMENTS: &str =
     "SELECT shard, lease, sequence, job, epoch, consumer, island_owner, island,
         model, price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before,
-        standing, refusal, refusal_message, created_at
+        standing, refusal, refusal_message, created_at,
+        EXISTS (SELECT 1 FROM mended_settlements AS m
+            WHERE m.shard = settlements.shard AND m.lease = settlements.lease)
     FROM json_each(?1) AS wanted CROSS JOIN settlements
         ON settlements.shard = wanted.value ->> 0 AND settlements.lease = unhex(wanted.value ->> 1)";
 
@@ -82,14 +86,20 @@ pub(super) const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (shard, lea
         value ->> 18, value ->> 19, ?2
     FROM json_each(?1)";
 
-pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), max(t.number), sum(t.amount)
-    FROM accounts AS a INDEXED BY accounts_earning
-    LEFT JOIN matured AS m ON m.account = a.id
-    CROSS JOIN transfers AS t INDEXED BY transfers_of_creditor
-        ON t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.through, 0)
-    WHERE a.kind IN (3, 4) AND a.kind = ?1 AND a.owner > ?4 AND a.credits_posted > a.debits_posted
-        AND +t.credit = a.id AND t.mode IN (0, 2) AND t.created_at <= ?2
-    GROUP BY a.owner ORDER BY a.owner LIMIT ?3";
+/// What an account has, less what it earned too late: so what was refunded out of it matures no more.
+pub(super) const DUE: &str = "SELECT owner, after, through, amount FROM (
+        SELECT a.owner AS owner, coalesce(m.through, 0) AS after,
+            max(CASE WHEN t.created_at <= ?2 THEN t.number END) AS through,
+            a.credits_posted - a.debits_posted
+                - coalesce(sum(CASE WHEN t.created_at > ?2 THEN t.amount END), 0) AS amount
+        FROM accounts AS a INDEXED BY accounts_earning
+        LEFT JOIN matured AS m ON m.account = a.id
+        CROSS JOIN transfers AS t INDEXED BY transfers_of_creditor
+            ON t.credit > 1048575 AND t.credit >> 20 = a.owner AND t.number > coalesce(m.through, 0)
+        WHERE a.kind IN (3, 4) AND a.kind = ?1 AND a.owner > ?4 AND a.credits_posted > a.debits_posted
+            AND +t.credit = a.id AND t.mode IN (0, 2)
+        GROUP BY a.owner) AS earned
+    WHERE through IS NOT NULL AND amount > 0 ORDER BY owner LIMIT ?3";
 
 pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(20)";
 
@@ -109,8 +119,21 @@ pub(super) const PAYOUTS_BY_ID: &str =
     "SELECT number, id, owner, destination, amount, cause, day, state, approved_by, attempts, retry_at, note
     FROM payouts WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
 
-pub(super) const PAID_OUT: &str = "SELECT owner, sum(amount), max(CASE cause WHEN 'on_demand' THEN day END)
-    FROM payouts WHERE state <> 'failed' AND owner IN (SELECT value FROM json_each(?1)) GROUP BY owner";
+pub(super) const PAID_OUT: &str = "SELECT value,
+        (SELECT coalesce(sum(amount), 0) FROM payouts WHERE owner = value AND state <> 'failed'),
+        (SELECT max(day) FROM payouts WHERE owner = value AND state <> 'failed' AND cause = 'on_demand'),
+        (SELECT coalesce(sum(amount), 0) FROM earnings_taken WHERE owner = value)
+    FROM json_each(?1)";
+
+pub(super) const REFUNDS_BY_ID: &str =
+    "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
+        from_fees, from_pool, standing, author, reason
+    FROM refunds WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
+
+pub(super) const REFUNDS_OF_LEASES: &str = "SELECT refunds.id, refunds.place, refunds.shard, refunds.lease, refunds.job, refunds.consumer, refunds.island_owner, refunds.asked, refunds.from_earnings, refunds.from_available,
+        refunds.from_fees, refunds.from_pool, refunds.standing, refunds.author, refunds.reason
+    FROM json_each(?1) AS wanted CROSS JOIN refunds
+        ON refunds.shard = wanted.value ->> 0 AND refunds.lease = unhex(wanted.value ->> 1)";
 
 /// An owner's available credits are kind 1, and what left kinds 3 and 4 are his earnings.
 pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM (
@@ -121,6 +144,7 @@ pub(super) const WEEKLY_PAYABLE: &str = "SELECT owner, destination, payable FROM
             WHERE a.id IN ((d.owner << 20) | 3, (d.owner << 20) | 4))
             - (SELECT coalesce(sum(p.amount), 0) FROM payouts AS p
             WHERE p.owner = d.owner AND p.state <> 'failed')
+            - (SELECT coalesce(sum(e.amount), 0) FROM earnings_taken AS e WHERE e.owner = d.owner)
         ) AS payable
         FROM payout_destinations AS d
         WHERE d.destination <> '' AND d.owner > ?1 AND NOT EXISTS (
@@ -144,7 +168,9 @@ mod tests {
     use sqlx::SqliteConnection;
     use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 23] = [
+    const TEXTS: [&str; 25] = [
+        REFUNDS_BY_ID,
+        REFUNDS_OF_LEASES,
         SEALED,
         MARK_SEALED,
         ACCOUNTS,

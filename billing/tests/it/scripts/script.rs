@@ -1,11 +1,17 @@
 //! What a random script asks: mostly what makes sense, often what was asked before, sometimes nonsense.
 
+use std::collections::BTreeSet;
+
 use billing::store::key::{KeptSecret, KeyRequest, NewKey, Rotation};
 use billing::store::merkle::Day;
+use billing::store::payout::{NewPayout, PayoutCause, PayoutState, PayoutStep};
+use billing::store::refund::{Mending, NewRefund};
 use billing::store::{Change, KeptRefusal, Maturing, Outcome, ShardSettlement};
-use domain::{AccountId, KeyId, Liquidity, Sequence, ShardId, Standing, Timestamp, TransferId};
+use domain::{
+    AccountId, JobId, KeyId, LeaseId, Liquidity, Sequence, ShardId, Standing, Timestamp, TransferId,
+};
 use fastrand::Rng;
-use ledger::{AccountKey, Applied, Mode, Transfer, TransferKind};
+use ledger::{AccountKey, Applied, Mode, Transfer, TransferKind, TransferSource};
 use proto::convert::billing::KeyScope;
 
 use crate::support::{
@@ -85,6 +91,7 @@ impl Script {
                 | Outcome::Cursor(_)
                 | Outcome::Payout(_)
                 | Outcome::DestinationSet
+                | Outcome::Refunded(_)
                 | Outcome::Rejected(_) => {}
             }
             let refused = matches!(outcome, Outcome::Rejected(_) | Outcome::SettlementRefused(_));
@@ -129,6 +136,9 @@ impl Script {
             88..91 => self.mature(due),
             91..94 => self.key(),
             94..95 => self.keep_refused(),
+            95..97 => self.refund(),
+            97..98 => self.book_refused(),
+            98..99 => self.real_payout(),
             _ => self.again(),
         }
     }
@@ -331,6 +341,74 @@ impl Script {
             },
             refusal,
         )
+    }
+
+    /// A lease that may have been settled.
+    fn lease(&mut self) -> LeaseId {
+        LeaseId::new((self.step * 2).saturating_sub(self.rng.u64(0..400)) + 1)
+    }
+
+    fn refund(&mut self) -> Change {
+        let leases = self.rng.usize(0..4);
+        let leases = (0..leases)
+            .map(|_| (SHARD, self.lease()))
+            .collect::<BTreeSet<_>>();
+        let mut request_digest = [0; 32];
+        let request = self.step.saturating_sub(self.rng.u64(0..40));
+        request_digest[..8].copy_from_slice(&request.to_be_bytes());
+        let amount = self.rng.bool().then(|| nano(self.amount() >> 6));
+        Change::Refund(NewRefund {
+            id: TransferSource::Refund {
+                request_digest,
+                leg: 0,
+            }
+            .id(),
+            job: JobId::new(1),
+            leases: leases.into_iter().collect(),
+            amount,
+            author: "grace".into(),
+            reason: "a script".into(),
+        })
+    }
+
+    fn book_refused(&mut self) -> Change {
+        Change::BookRefused(Mending {
+            shard: SHARD,
+            lease: self.lease(),
+            author: "grace".into(),
+            reason: "a script".into(),
+        })
+    }
+
+    /// Asked for, or taken a step on.
+    fn real_payout(&mut self) -> Change {
+        let mut request_digest = [1; 32];
+        request_digest[..1].copy_from_slice(&[self.rng.u8(0..40)]);
+        let transfer = TransferSource::Payout { request_digest }.id();
+        let step = match self.rng.u32(0..8) {
+            0 => PayoutStep::Pay {
+                reference: "paid".into(),
+            },
+            1 => PayoutStep::Fail {
+                reason: "closed".into(),
+            },
+            2 => PayoutStep::Approve {
+                author: "grace".into(),
+            },
+            _ => {
+                let day = Day::of(Timestamp::from_micros(self.micros));
+                return Change::RequestPayout(NewPayout {
+                    transfer,
+                    owner: AccountId::new(self.who()),
+                    destination: "virtual:ada".into(),
+                    amount: nano(self.rng.i64(9_000_000_000..12_000_000_000)),
+                    cause: PayoutCause::OnDemand,
+                    day,
+                    state: [PayoutState::Held, PayoutState::Approved][self.rng.usize(0..2)],
+                });
+            }
+        };
+        Change::StepPayout(transfer, step)
     }
 
     fn again(&mut self) -> Change {

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use billing::limits::PAYOUT_MIN;
+use billing::limits::{LEASES_OF_JOB_MAX, PAYOUT_MIN};
 use billing::store::key::KeyRecord;
 use billing::store::merkle::{Day, Tree, leaf};
 use billing::store::payout::{Payable, Payout, PayoutCause, PayoutFilter, PayoutState};
 use billing::store::plan::{Rows, Working};
+use billing::store::refund::Refund;
 use billing::store::seal::ChainHead;
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
 };
 use domain::{
-    AccountId, Credits, IslandId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
 use ledger::{AccountKey, Owner, TransferKind};
 
@@ -27,6 +28,8 @@ struct Books {
     working: Working,
     transfers: Vec<BookedTransfer>,
     settled_at: BTreeMap<(ShardId, LeaseId), Timestamp>,
+    mended_at: BTreeMap<(ShardId, LeaseId), Timestamp>,
+    refunded_at: BTreeMap<(TransferId, u8), Timestamp>,
     keys: BTreeMap<[u8; 32], KeyRecord>,
     days: BTreeMap<Day, ClosedDay>,
     /// In the order in which they were asked for.
@@ -63,6 +66,12 @@ impl Books {
         for (settlement, _) in &rows.settlements {
             let key = (settlement.shard, settlement.settlement.lease);
             self.settled_at.insert(key, at);
+        }
+        for mending in &rows.mended {
+            self.mended_at.insert((mending.shard, mending.lease), at);
+        }
+        for refund in &rows.refunds {
+            self.refunded_at.insert((refund.id, refund.place), at);
         }
         for id in rows.payouts.into_keys() {
             if !self.payouts.contains(&id) {
@@ -125,24 +134,25 @@ impl Books {
         balances
     }
 
+    /// What the account has, less what it earned too late.
     fn due(&self, account: AccountKey, cutoff: Timestamp) -> Option<Maturing> {
         let (owner, standing) = account.earner()?;
         let after = self.working.matured.get(&account).copied().unwrap_or(0);
-        let earned: Vec<&BookedTransfer> = self
+        let waiting = self
             .transfers
             .iter()
-            .filter(|booked| {
-                booked.transfer.credit == account && booked.number > after && booked.at <= cutoff
-            })
-            .collect();
-        let amount = earned.iter().map(|booked| booked.transfer.amount.as_nano()).sum();
+            .filter(|booked| booked.transfer.credit == account && booked.number > after);
+        let (old, young): (Vec<&BookedTransfer>, Vec<_>) = waiting.partition(|booked| booked.at <= cutoff);
+        let late: i64 = young.iter().map(|booked| booked.transfer.amount.as_nano()).sum();
+        let amount = self.working.ledger.counters(account)?.balance().as_nano() - late;
         Some(Maturing {
             owner,
             standing,
             after,
-            through: earned.last()?.number,
+            through: old.last()?.number,
             amount: Credits::from_nano(amount),
         })
+        .filter(|maturing| maturing.amount > Credits::ZERO)
     }
 }
 
@@ -356,9 +366,14 @@ impl LedgerStore for PureStore {
                 let (settlement, refusal) = &books.working.settlements[key];
                 let claim = &settlement.settlement;
                 let concerned = claim.consumer == owner || claim.island_owner == owner;
-                let within = *at >= span.from && *at < span.until;
-                (refusal.is_none() && concerned && within).then(|| Settled {
-                    at: *at,
+                let at = *if refusal.is_some() {
+                    books.mended_at.get(key)?
+                } else {
+                    at
+                };
+                let within = at >= span.from && at < span.until;
+                (concerned && within).then(|| Settled {
+                    at,
                     settlement: settlement.clone(),
                 })
             })
@@ -383,10 +398,53 @@ impl LedgerStore for PureStore {
             .map(|settled| &settled.settlement.settlement)
             .filter(|claim| claim.island == island && claim.island_owner == owner)
             .map(|claim| {
-                claim.bill.charge.as_nano() + claim.bill.pool_subsidy.as_nano() + claim.compensation.as_nano()
+                let earned = claim.bill.island_earns().as_nano();
+                earned + claim.bill.pool_subsidy.as_nano() + claim.compensation.as_nano()
             })
+            .sum::<i64>();
+        let refunds = self.refunds_of_island(owner, island, span, u32::MAX).await?;
+        let taken: i64 = refunds
+            .iter()
+            .map(|refund| refund.borne_by_island().as_nano())
             .sum();
-        Ok(Credits::from_nano(earned))
+        Ok(Credits::from_nano(earned - taken))
+    }
+
+    async fn refunds_of_island(
+        &self,
+        owner: AccountId,
+        island: IslandId,
+        span: Span,
+        limit: u32,
+    ) -> Result<Vec<Refund>, StoreError> {
+        let books = self.books();
+        let mut refunds: Vec<(Timestamp, Refund)> = books
+            .refunded_at
+            .iter()
+            .map(|(key, at)| (*at, books.working.refunds[key].clone()))
+            .filter(|(at, refund)| {
+                let (settlement, _) = &books.working.settlements[&(refund.shard, refund.lease)];
+                let claim = &settlement.settlement;
+                let its = claim.island == island && claim.island_owner == owner;
+                its && *at >= span.from && *at < span.until
+            })
+            .collect();
+        refunds.sort_by_key(|(at, refund)| (*at, refund.id, refund.place));
+        Ok(limited(refunds.into_iter().map(|(_, refund)| refund), limit))
+    }
+
+    async fn leases_of_job(&self, job: JobId) -> Result<Vec<(ShardId, LeaseId)>, StoreError> {
+        let books = self.books();
+        let mut leases: Vec<(ShardId, Sequence, LeaseId)> = books
+            .working
+            .settlements
+            .values()
+            .filter(|(settlement, _)| settlement.settlement.job == job)
+            .map(|(kept, _)| (kept.shard, kept.settlement.sequence, kept.settlement.lease))
+            .collect();
+        leases.sort();
+        let leases = leases.into_iter().map(|(shard, _, lease)| (shard, lease));
+        Ok(limited(leases, LEASES_OF_JOB_MAX))
     }
 
     async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {
@@ -446,7 +504,13 @@ impl LedgerStore for PureStore {
                 .filter_map(|account| books.working.ledger.counters(account))
                 .map(|counters| counters.debits_posted().as_nano())
                 .sum();
-            let amount = Credits::from_nano((earned - paid).min(books.balances(*owner).available.as_nano()));
+            let taken = books
+                .working
+                .paid_out
+                .get(owner)
+                .map_or(0, |paid| paid.taken.as_nano());
+            let amount =
+                Credits::from_nano((earned - taken - paid).min(books.balances(*owner).available.as_nano()));
             let wanted = !destination.is_empty()
                 && after.is_none_or(|after| owner.id() > after)
                 && !mine.clone().any(this_week)
