@@ -6,6 +6,7 @@ mod money;
 mod payouts;
 mod people;
 mod settling;
+mod spending;
 mod statements;
 
 use std::sync::Arc;
@@ -50,6 +51,8 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::Key(_)
         | Outcome::Rotated { .. }
         | Outcome::Revoked
+        | Outcome::SpendingLimited
+        | Outcome::SpendingNoted
         | Outcome::Settled
         | Outcome::SettlementRefused(_)
         | Outcome::Cursor(_)
@@ -110,6 +113,27 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::ListApiKeysRequest>,
     ) -> Result<Response<wire::ListApiKeysResponse>, Status> {
         answer(self.list_keys(&request.into_inner()).await)
+    }
+
+    async fn set_spending_limit(
+        &self,
+        request: Request<wire::SetSpendingLimitRequest>,
+    ) -> Result<Response<wire::SetSpendingLimitResponse>, Status> {
+        answer(self.limit_spending(&request.into_inner()).await)
+    }
+
+    async fn report_spending(
+        &self,
+        request: Request<wire::ReportSpendingRequest>,
+    ) -> Result<Response<wire::ReportSpendingResponse>, Status> {
+        answer(self.note_spending(&request.into_inner()).await)
+    }
+
+    async fn list_spending(
+        &self,
+        request: Request<wire::ListSpendingRequest>,
+    ) -> Result<Response<wire::ListSpendingResponse>, Status> {
+        answer(self.spending(&request.into_inner()).await)
     }
 
     async fn authenticate_api_key(

@@ -45,6 +45,9 @@ pub const DAYS_PAGE_MAX: u32 = 1_000;
 /// The page of a shard's reservations and of what its accounts hold, both default and most.
 pub const RESERVATIONS_PAGE_MAX: u32 = 1_000;
 
+/// The page of what was spent with a key, both default and most.
+pub const SPENDING_PAGE_MAX: u32 = 1_000;
+
 /// The default page of an owner's history.
 pub const HISTORY_PAGE: u32 = 50;
 

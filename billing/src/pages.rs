@@ -21,6 +21,8 @@ pub enum Listing {
     Payouts(u64),
     /// An owner's history under a filter, by a digest of both.
     FilteredHistory(u64),
+    /// What was spent with a line on a day, by a digest of both.
+    Spending(u64),
 }
 
 impl Listing {
@@ -31,6 +33,7 @@ impl Listing {
             Self::ReservedBalances(shard) => (3, u64::from(shard)),
             Self::Payouts(digest) => (4, digest),
             Self::FilteredHistory(digest) => (5, digest),
+            Self::Spending(digest) => (6, digest),
         }
     }
 }

@@ -29,7 +29,7 @@ use domain::{
     AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
 use ledger::{AccountKey, Applied, Owner, Refusal, Transfer};
-use proto::convert::billing::Settlement;
+use proto::convert::billing::{Settlement, SpendingLimit, SpendingTotal};
 
 use key::{KeyMade, KeyRecord, NewKey, Rotation};
 use merkle::Day;
@@ -77,6 +77,10 @@ pub enum Change {
     RotateKey(Rotation),
     /// Revoke a key.
     RevokeKey(KeyId),
+    /// Say what may be spent with a key's line.
+    LimitSpending(KeyId, SpendingLimit),
+    /// Keep what was spent with a line on a day, unless more is known.
+    NoteSpending(SpendingTotal),
     /// Settle an ended lease, or keep it with the reason why not.
     Settle(ShardSettlement),
     /// Keep a settlement that the database itself refused.
@@ -158,6 +162,10 @@ pub enum Outcome {
     },
     /// Revoked now or before.
     Revoked,
+    /// The limit is set.
+    SpendingLimited,
+    /// The total, or a greater one, is kept.
+    SpendingNoted,
     /// Settled now or before.
     Settled,
     /// Not settled, and kept, or refused because what was settled before is different.
@@ -364,6 +372,18 @@ pub trait LedgerStore: Send + Sync + 'static {
         &self,
         owner: AccountId,
     ) -> impl Future<Output = Result<Option<Vec<KeyRecord>>, StoreError>> + Send;
+
+    /// A key; `None` if there is no such one.
+    fn key(&self, id: KeyId) -> impl Future<Output = Result<Option<KeyRecord>, StoreError>> + Send;
+
+    /// What was spent with a line on a day, each total with its number, after a number.
+    fn spending(
+        &self,
+        line: KeyId,
+        day: u32,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(u64, SpendingTotal)>, StoreError>> + Send;
 
     /// What an owner has; `None` if there is no such owner.
     fn balances(&self, owner: AccountId)

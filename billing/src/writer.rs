@@ -236,6 +236,8 @@ fn weight(change: &Change) -> usize {
         | Change::CreateKey(_)
         | Change::RotateKey(_)
         | Change::RevokeKey(_)
+        | Change::LimitSpending(..)
+        | Change::NoteSpending(_)
         | Change::KeepRefused(..)
         | Change::MoveCursor(..)
         | Change::Mature(_)

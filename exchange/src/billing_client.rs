@@ -11,8 +11,9 @@ use domain::{AccountId, Credits, KeyId, Sequence, ShardId, Timestamp, TransferId
 use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::convert::billing::{
-    SettleBatch, optional_time_from_wire, reserve_to_wire, return_to_wire, scope_from_wire, scope_to_wire,
-    sequence_from_wire, settle_to_wire,
+    SettleBatch, SpendingTotal, optional_time_from_wire, reserve_to_wire, return_to_wire, scope_from_wire,
+    scope_to_wire, sequence_from_wire, settle_to_wire, spending_from_wire, spending_limit_from_wire,
+    spending_to_wire,
 };
 use proto::convert::{FieldError, FieldResult, id_from_wire};
 use service::secret::Secret;
@@ -25,6 +26,7 @@ use tonic::{Code, Request, Response, Status};
 pub use proto::convert::billing::{KeyScope, Reserve, ReturnReserved};
 
 use crate::backoff::Backoff;
+use crate::identity::SpendingTerms;
 
 /// How long one attempt at a small call may take: a hundred times what it usually does.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -105,6 +107,8 @@ pub struct Authenticated {
     pub scope: KeyScope,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
+    /// What may be spent with it.
+    pub spending: SpendingTerms,
 }
 
 /// A new key.
@@ -226,9 +230,15 @@ impl BillingClient {
             async move { service.authenticate_api_key(request).await }
         };
         let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+        let limit = spending_limit_from_wire("spending_limit", answer.spending_limit.as_ref())?;
         Ok(Authenticated {
             account: id_from_wire("account_id", &answer.account_id)?,
             key: id_from_wire("key_id", &answer.key_id)?,
+            spending: SpendingTerms {
+                line: id_from_wire("line_key_id", &answer.line_key_id)?,
+                key_per_day: limit.key_per_day,
+                user_per_day: limit.user_per_day,
+            },
             scope: scope_from_wire("scope", answer.scope)?,
             expires_at: optional_time_from_wire("expire_time_us", answer.expire_time_us)?,
         })
@@ -420,6 +430,51 @@ impl BillingClient {
             through: sequence_from_wire("through_sequence", answer.through_sequence)?,
             refusals: answer.refusals,
         })
+    }
+
+    /// What was spent with a line of keys on a day, counted from 1970: in all, and by end user.
+    ///
+    /// # Errors
+    /// See [`BillingError`].
+    pub async fn spending_of(&self, line: KeyId, day: u32) -> Result<Vec<SpendingTotal>, BillingError> {
+        let mut totals = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = wire::ListSpendingRequest {
+                key_id: line.to_string(),
+                day,
+                page_size: 0,
+                page_token,
+            };
+            let call = |mut service: Service| {
+                let request = request.clone();
+                async move { service.list_spending(request).await }
+            };
+            let answer = self.call(Repeat::Safe, self.timeout, call).await?;
+            let page = answer.totals.iter().map(spending_from_wire);
+            totals.extend(page.collect::<FieldResult<Vec<_>>>()?);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(totals);
+            }
+        }
+    }
+
+    /// Tells what was spent; at most [`proto::convert::billing::SPENDING_TOTALS_MAX`] at once.
+    ///
+    /// # Errors
+    /// See [`BillingError`].
+    pub async fn report_spending(&self, totals: &[SpendingTotal]) -> Result<(), BillingError> {
+        let request = wire::ReportSpendingRequest {
+            totals: totals.iter().map(spending_to_wire).collect(),
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.report_spending(request).await }
+        };
+        let timeout = self.timeout.saturating_mul(BATCH_TIMEOUTS);
+        self.call(Repeat::Safe, timeout, call).await?;
+        Ok(())
     }
 
     /// How far a shard is settled.

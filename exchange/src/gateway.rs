@@ -36,6 +36,7 @@ use crate::leasing::LeasingHandle;
 use crate::names::Names;
 use crate::registry::Registry;
 use crate::sequencer::SequencerHandle;
+use crate::spending::Spending;
 
 pub use server::{Served, serve};
 
@@ -60,6 +61,8 @@ pub struct Parts {
     pub billing: BillingClient,
     /// Top-ups.
     pub buying_power: BuyingPower,
+    /// What keys may spend.
+    pub spending: Spending,
     /// Who calls.
     pub keys: Arc<Keys>,
     /// The session that this gateway's bids belong to.

@@ -2,7 +2,7 @@
 //!
 //! Every door of the exchange asks through [`Authenticator`], so none of them knows where keys are kept.
 
-use domain::{AccountId, KeyId, Side};
+use domain::{AccountId, Credits, KeyId, Side};
 use futures::future::BoxFuture;
 
 /// What a key may be used for.
@@ -45,6 +45,35 @@ impl KeyScope {
     }
 }
 
+/// What may be spent with a key in a day (UTC), together with all that it was rotated into and from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpendingTerms {
+    /// The first of those keys.
+    pub line: KeyId,
+    /// In all; none if there is no limit.
+    pub key_per_day: Option<Credits>,
+    /// By each end user; none if there is no limit.
+    pub user_per_day: Option<Credits>,
+}
+
+impl SpendingTerms {
+    /// A key that has no limit.
+    #[must_use]
+    pub const fn unlimited(line: KeyId) -> Self {
+        Self {
+            line,
+            key_per_day: None,
+            user_per_day: None,
+        }
+    }
+
+    /// Whether there is no limit.
+    #[must_use]
+    pub const fn is_unlimited(&self) -> bool {
+        self.key_per_day.is_none() && self.user_per_day.is_none()
+    }
+}
+
 /// Whose key it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -54,6 +83,8 @@ pub struct Identity {
     pub key: KeyId,
     /// What it may be used for.
     pub scope: KeyScope,
+    /// What may be spent with it.
+    pub spending: SpendingTerms,
 }
 
 /// Why a caller is not known.

@@ -22,5 +22,6 @@ pub mod reconcile;
 pub mod registry;
 mod running;
 pub mod sequencer;
+pub mod spending;
 
 pub use running::{Running, run, start, start_on};

@@ -31,6 +31,7 @@ use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
 use crate::reconcile::{ReconcileCounts, ReconcileParts, ReconcileWatch, reconcile};
 use crate::sequencer::{Clock, Sequencer, SequencerConfig, Started, subscription};
+use crate::spending::{self, Spending};
 use stop::Stopping;
 
 /// The one shard that a single machine runs.
@@ -108,7 +109,14 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
     let (outbox_sender, outbox_subscription) = subscription();
     let (order_entry_sender, order_entry_subscription) = subscription();
     journal.upkeep.retention = config.retention;
-    let subscribers = vec![market_sender, leasing_sender, outbox_sender, order_entry_sender];
+    let (spending_sender, spending_subscription) = subscription();
+    let subscribers = vec![
+        market_sender,
+        leasing_sender,
+        outbox_sender,
+        order_entry_sender,
+        spending_sender,
+    ];
     let started =
         blocking(move || Sequencer::start(&journal, subscribers).context("could not use the journal"))
             .await?;
@@ -192,6 +200,9 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
     let reconcile_watch = ReconcileWatch::new(parts, reconciliations.clone());
     let reconcile_watch = tokio::spawn(reconcile_watch.run(stop_watches.clone()));
 
+    let spending = Spending::new(billing.clone());
+    let following_spending = tokio::spawn(spending::follow(spending.clone(), spending_subscription));
+    let reporting_spending = tokio::spawn(spending::report(spending.clone(), stop_watches.clone()));
     let keys = Arc::new(Keys::new(billing.clone(), config.limits.key_kept));
     let agents_registry = registry.clone();
     let gateway = Gateway::new(Parts {
@@ -201,6 +212,7 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         names: Arc::clone(&names),
         billing,
         buying_power,
+        spending,
         keys: Arc::clone(&keys),
         session: opened.session,
         shard: SHARD,
@@ -243,6 +255,8 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         stop_agents,
         outbox,
         idle_watch,
+        following_spending,
+        reporting_spending,
         reconcile_watch,
         stop_watches,
         reconciliations,

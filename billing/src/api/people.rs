@@ -4,6 +4,7 @@ use domain::{AccountId, Timestamp};
 use proto::billing::v1 as wire;
 use proto::convert::billing::{
     create_account_from_wire, create_key_from_wire, rotate_key_from_wire, scope_to_wire,
+    spending_limit_to_wire,
 };
 use proto::convert::{FieldError, id_from_wire};
 use service::secret::Secret;
@@ -135,6 +136,8 @@ impl<S: LedgerStore> Api<S> {
             key_id: key.id.to_string(),
             scope: scope_to_wire(key.scope).into(),
             expire_time_us: time_to_wire(key.expires_at),
+            line_key_id: key.line.to_string(),
+            spending_limit: Some(spending_limit_to_wire(key.limit)),
         })
     }
 }
@@ -186,5 +189,6 @@ fn key_to_wire(key: KeyRecord) -> wire::ApiKey {
         expire_time_us: time_to_wire(key.expires_at),
         rotated_from_key_id: key.rotated_from.map_or_else(String::new, |id| id.to_string()),
         rotated_to_key_id: key.rotated_to.map_or_else(String::new, |id| id.to_string()),
+        spending_limit: Some(spending_limit_to_wire(key.limit)),
     }
 }

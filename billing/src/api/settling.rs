@@ -46,6 +46,8 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Key(_)
                 | Outcome::Rotated { .. }
                 | Outcome::Revoked
+                | Outcome::SpendingLimited
+                | Outcome::SpendingNoted
                 | Outcome::Cursor(_)
                 | Outcome::Payout(_)
                 | Outcome::DestinationSet

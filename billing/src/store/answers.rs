@@ -1,9 +1,10 @@
 //! What every store with a database answers, and how it commits.
 
 use domain::{
-    AccountId, Credits, IslandId, JobId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
 use ledger::{AccountKey, Owner};
+use proto::convert::billing::SpendingTotal;
 
 use super::key::KeyRecord;
 use super::merkle::Day;
@@ -74,6 +75,29 @@ impl<B: Backend> LedgerStore for B {
         let hash = vec![secret_sha256.as_slice().into()];
         let found = ask(self, statements::KEY_BY_HASH, hash, "look for a key").await?;
         found.first().map(rows::key).transpose()
+    }
+
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let id = vec![stored(id.get()).into()];
+        let found = ask(self, statements::KEY_BY_ID, id, "look for a key").await?;
+        found.first().map(rows::key).transpose()
+    }
+
+    async fn spending(
+        &self,
+        line: KeyId,
+        day: u32,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, SpendingTotal)>, StoreError> {
+        let page = vec![
+            stored(line.get()).into(),
+            i64::from(day).into(),
+            stored(after).into(),
+            count(limit),
+        ];
+        let totals = ask(self, statements::SPENDING, page, "read what was spent").await?;
+        totals.iter().map(rows::spending).collect()
     }
 
     async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {

@@ -3,7 +3,7 @@
 //! A key and the successors that it was rotated into are one *line*: what is said of a line holds for each key of it.
 
 use domain::{AccountId, KeyId, Timestamp};
-use proto::convert::billing::KeyScope;
+use proto::convert::billing::{KeyScope, SpendingLimit};
 
 use super::seal::Digest;
 
@@ -112,6 +112,8 @@ pub struct KeyRecord {
     pub rotated_from: Option<KeyId>,
     /// Its successor.
     pub rotated_to: Option<KeyId>,
+    /// What may be spent with its line.
+    pub limit: SpendingLimit,
 }
 
 /// What became of a request for a key.

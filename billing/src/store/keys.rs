@@ -1,6 +1,6 @@
 //! Keys: what a batch needs of them, and what it writes.
 
-use domain::{KeyId, Timestamp};
+use domain::{Credits, KeyId, Timestamp};
 
 use super::plan::{Needs, Rows, Working};
 use super::rows::{self, stored};
@@ -60,6 +60,27 @@ pub(super) async fn write<S: Session>(session: &mut S, rows: &Rows, at: i64) -> 
         let values = vec![number(*id).into(), time(*ends).into()];
         let doing = "end a key";
         session.execute(statements::EXPIRE_KEY, values, doing).await?;
+    }
+    for (line, limit) in &rows.limits {
+        let values = vec![
+            number(*line).into(),
+            Value::OptionalInt(limit.key_per_day.map(Credits::as_nano)),
+            Value::OptionalInt(limit.user_per_day.map(Credits::as_nano)),
+        ];
+        let doing = "limit spending";
+        session.execute(statements::LIMIT_SPENDING, values, doing).await?;
+    }
+    for total in &rows.spending {
+        let user = total.user.unwrap_or_default();
+        let user: &[u8] = if total.user.is_some() { &user } else { &[] };
+        let values = vec![
+            number(total.line).into(),
+            i64::from(total.day).into(),
+            user.into(),
+            total.spent.as_nano().into(),
+        ];
+        let doing = "note what was spent";
+        session.execute(statements::NOTE_SPENDING, values, doing).await?;
     }
     for id in &rows.revoked {
         let values = vec![number(*id).into(), at.into()];

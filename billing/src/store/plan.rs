@@ -19,7 +19,7 @@ use super::refund::{Mending, Refund};
 use super::seal::{Digest, Seal};
 use super::{BookedTransfer, Change, KeptRefusal, Maturing, Outcome, Rejection, ShardSettlement};
 
-use proto::convert::billing::Settlement;
+use proto::convert::billing::{Settlement, SpendingLimit, SpendingTotal};
 
 pub use needs::Needs;
 
@@ -56,6 +56,10 @@ pub struct Rows {
     pub keys: Vec<KeyRow>,
     /// Keys that end sooner now, and when.
     pub expiries: BTreeMap<KeyId, Timestamp>,
+    /// What may be spent with lines of keys.
+    pub limits: BTreeMap<KeyId, SpendingLimit>,
+    /// What was spent with lines of keys, unless more is known.
+    pub spending: Vec<SpendingTotal>,
     /// Keys revoked.
     pub revoked: BTreeSet<KeyId>,
     /// Where matured earnings end now, by the account that they waited in.
@@ -167,6 +171,8 @@ impl Working {
             Change::CreateKey(key) => self.create_key(key),
             Change::RotateKey(rotation) => self.rotate_key(rotation),
             Change::RevokeKey(key) => self.revoke_key(*key),
+            Change::LimitSpending(key, limit) => self.limit_spending(*key, *limit),
+            Change::NoteSpending(total) => self.note_spending(*total),
             Change::Settle(settlement) => self.settle(settlement),
             Change::KeepRefused(settlement, refusal) => self.keep_refused(settlement, refusal.clone()),
             Change::BookRefused(mending) => self.mend(mending),

@@ -5,7 +5,7 @@ use domain::{
     ShardId, Standing, Timestamp, TransferId, Units,
 };
 use ledger::{AccountKey, AccountKind, Counters, Mode, Owner, Transfer, TransferKind};
-use proto::convert::billing::{KeyScope, Settlement};
+use proto::convert::billing::{KeyScope, Settlement, SpendingLimit, SpendingTotal};
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::key::{KeyRecord, KeyRequest, KeyState};
@@ -439,7 +439,27 @@ pub(super) fn key(row: &impl Columns) -> Result<KeyRecord, StoreError> {
         line: key_id(row, 7)?,
         rotated_from: optional_key_id(row, 8)?,
         rotated_to: optional_key_id(row, 9)?,
+        limit: SpendingLimit {
+            key_per_day: row.optional_int(10)?.map(Credits::from_nano),
+            user_per_day: row.optional_int(11)?.map(Credits::from_nano),
+        },
     })
+}
+
+/// What was spent on a day, with its number.
+pub(super) fn spending(row: &impl Columns) -> Result<(u64, SpendingTotal), StoreError> {
+    let user = row.optional_bytes(3)?.unwrap_or_default();
+    let total = SpendingTotal {
+        line: key_id(row, 1)?,
+        user: if user.is_empty() {
+            None
+        } else {
+            optional_bytes(row, 3)?
+        },
+        day: day(row, 2)?.get(),
+        spent: Credits::from_nano(int(row, 4)?),
+    };
+    Ok((unsigned(row, 0)?, total))
 }
 
 /// A key as a batch needs it.

@@ -28,15 +28,35 @@ pub(super) const MOVE_MATURED: &str = "INSERT INTO matured (account, through) VA
     ON CONFLICT (account) DO UPDATE SET through = excluded.through";
 
 pub(super) const KEY_BY_HASH: &str = "SELECT k.id, k.owner, k.name, k.scope, k.created_at, k.revoked_at,
-        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id
+        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id, l.key_per_day, l.user_per_day
     FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+        LEFT JOIN spending_limits AS l ON l.line = coalesce(k.line, k.id)
     WHERE k.secret_sha256 = $1";
+
+pub(super) const KEY_BY_ID: &str = "SELECT k.id, k.owner, k.name, k.scope, k.created_at, k.revoked_at,
+        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id, l.key_per_day, l.user_per_day
+    FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+        LEFT JOIN spending_limits AS l ON l.line = coalesce(k.line, k.id)
+    WHERE k.id = $1";
+
+pub(super) const LIMIT_SPENDING: &str =
+    "INSERT INTO spending_limits (line, key_per_day, user_per_day) VALUES ($1, $2, $3)
+    ON CONFLICT (line) DO UPDATE SET key_per_day = excluded.key_per_day, user_per_day = excluded.user_per_day";
+
+pub(super) const NOTE_SPENDING: &str =
+    "INSERT INTO spending (line, day, user_sha256, spent) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (line, day, user_sha256) DO UPDATE SET spent = excluded.spent
+    WHERE excluded.spent > spending.spent";
+
+pub(super) const SPENDING: &str = "SELECT number, line, day, user_sha256, spent FROM spending
+    WHERE line = $1 AND day = $2 AND number > $3 ORDER BY number LIMIT $4";
 
 pub(super) const OWNER_EXISTS: &str = "SELECT count(*) FROM owners WHERE id = $1";
 
 pub(super) const KEYS_OF_OWNER: &str = "SELECT k.id, k.owner, k.name, k.scope, k.created_at, k.revoked_at,
-        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id
+        k.expires_at, coalesce(k.line, k.id), k.rotated_from, s.id, l.key_per_day, l.user_per_day
     FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
+        LEFT JOIN spending_limits AS l ON l.line = coalesce(k.line, k.id)
     WHERE k.owner = $1 ORDER BY k.id";
 
 pub(super) const ACCOUNTS_OF_OWNER: &str =
@@ -204,7 +224,7 @@ pub(super) const INSERT_TAKEN: &str = "INSERT INTO earnings_taken (owner, amount
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 45] = [
+pub(super) const ALL: [&str; 49] = [
     ALL_REFUNDS,
     REFUNDS_OF_ISLAND,
     LEASES_OF_JOB,
@@ -216,6 +236,10 @@ pub(super) const ALL: [&str; 45] = [
     MOVE_CURSOR,
     INSERT_KEY,
     EXPIRE_KEY,
+    KEY_BY_ID,
+    LIMIT_SPENDING,
+    NOTE_SPENDING,
+    SPENDING,
     REVOKE_KEY,
     MOVE_MATURED,
     KEY_BY_HASH,

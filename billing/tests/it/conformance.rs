@@ -27,6 +27,8 @@ fn code(outcome: &Outcome) -> &str {
         | Outcome::Key(_)
         | Outcome::Rotated { .. }
         | Outcome::Revoked
+        | Outcome::SpendingLimited
+        | Outcome::SpendingNoted
         | Outcome::Settled
         | Outcome::Cursor(_)
         | Outcome::Payout(_)

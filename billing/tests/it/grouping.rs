@@ -14,7 +14,7 @@ use billing::store::{
 };
 use billing::writer::{self, WriteError, WriterHandle};
 use domain::{
-    AccountId, Credits, IslandId, JobId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
 use service::shutdown::Shutdown;
 use sqlx::ConnectOptions;
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{SHARD, at, books, grant, postgres, settle, settlement};
 use crate::syncs;
+use proto::convert::billing::SpendingTotal;
 
 /// A store that counts its commits and waits for leave before each.
 struct Gated<S> {
@@ -58,6 +59,20 @@ impl<S: LedgerStore> LedgerStore for Gated<S> {
 
     async fn key_by_hash(&self, secret_sha256: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
         self.inner.key_by_hash(secret_sha256).await
+    }
+
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.inner.key(id).await
+    }
+
+    async fn spending(
+        &self,
+        line: KeyId,
+        day: u32,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, SpendingTotal)>, StoreError> {
+        self.inner.spending(line, day, after, limit).await
     }
 
     async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {

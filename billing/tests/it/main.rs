@@ -16,6 +16,7 @@ mod refunds;
 mod scripts;
 mod service_life;
 mod settling;
+mod spending;
 mod statements;
 mod support;
 mod syncs;

@@ -92,7 +92,7 @@ async fn the_database_itself_refuses_what_breaks_the_books() {
         ("TRUNCATE fenced_days CASCADE".to_owned(), "a fence stays"),
         ("DELETE FROM closed_days".to_owned(), "a day that is closed stays closed"),
         ("TRUNCATE closed_days".to_owned(), "a day that is closed stays closed"),
-        ("TRUNCATE api_keys".to_owned(), "a key is never deleted"),
+        ("TRUNCATE api_keys CASCADE".to_owned(), "a key is never deleted"),
         (
             "INSERT INTO closed_days (day, settlements, root, closed_at) SELECT 5, 0, root, 0 FROM closed_days".to_owned(),
             "insert or update on table \"closed_days\" violates foreign key constraint \"closed_days_fenced\"",

@@ -106,6 +106,7 @@ impl KeyBook for BillingClient {
                             billing_client::KeyScope::Consumer => KeyScope::Consumer,
                             billing_client::KeyScope::Island => KeyScope::Island,
                         },
+                        spending: found.spending,
                     },
                     expires_at: found.expires_at,
                 }),
@@ -223,6 +224,15 @@ impl Keys {
         self.remember(digest, answer)
     }
 
+    /// What was last learnt of a key, however long ago; nothing if it is not remembered as a good one. For who holds a
+    /// session open and asks about its key now and then.
+    #[must_use]
+    pub fn latest(&self, secret: &str) -> Option<Identity> {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&digest)?.answer.ok()
+    }
+
     /// How long to wait before asking whether a key that was good is good still: until it is asked about again, or ends.
     #[must_use]
     pub fn good_for(&self, secret: &str) -> Duration {
@@ -293,6 +303,7 @@ impl Authenticator for Keys {
 mod tests {
     use super::*;
     use crate::config::KEY_KEPT;
+    use crate::identity::SpendingTerms;
     use domain::{AccountId, KeyId};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -326,6 +337,7 @@ mod tests {
                     account: AccountId::new(1),
                     key: KeyId::new(1),
                     scope: KeyScope::Full,
+                    spending: SpendingTerms::unlimited(KeyId::new(1)),
                 };
                 Ok(KnownKey {
                     identity,

@@ -7,6 +7,7 @@
 mod table;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use domain::{KarmaBand, LeaseFailure, Price, Tier};
 use matcher::{EndReason, RejectReason};
@@ -52,6 +53,8 @@ pub struct Refusal {
     pub field: Option<String>,
     /// What could be had instead.
     pub alternative: Option<Box<Alternative>>,
+    /// When the cause will have passed, where that is known.
+    pub again_in: Option<Duration>,
 }
 
 /// What could be had instead of what was asked.
@@ -76,7 +79,10 @@ impl Kind {
 
     /// The class of error that OpenAI's clients know.
     #[must_use]
-    pub const fn http_type(self) -> &'static str {
+    pub fn http_type(self) -> &'static str {
+        if self == KEY_SPENDING_LIMIT || self == USER_SPENDING_LIMIT {
+            return "insufficient_quota";
+        }
         match self.http {
             401 => "authentication_error",
             402 => "billing_error",
@@ -96,6 +102,7 @@ impl Kind {
             message: message.into(),
             field: None,
             alternative: None,
+            again_in: None,
         }
     }
 }
@@ -106,6 +113,20 @@ impl Refusal {
     pub fn at(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
+    }
+
+    /// The same, with when its cause will have passed.
+    #[must_use]
+    pub const fn again_in(mut self, span: Duration) -> Self {
+        self.again_in = Some(span);
+        self
+    }
+
+    /// How long a client that may try again is told to wait.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let shortest = Duration::from_secs(RETRY_AFTER_SECONDS);
+        self.again_in.map_or(shortest, |span| span.max(shortest))
     }
 
     /// The same, with what could be had instead.
@@ -142,7 +163,7 @@ impl Refusal {
             details.add_bad_request_violation(field, &self.message);
         }
         if self.kind.retry == Retry::Yes {
-            details.set_retry_info(Some(std::time::Duration::from_secs(RETRY_AFTER_SECONDS)));
+            details.set_retry_info(Some(self.patience()));
         }
         let message = self.told_of(self.field.as_deref());
         Status::with_error_details(self.kind.grpc, message, details)

@@ -4,6 +4,8 @@ mod body;
 mod chat;
 mod sse;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -14,14 +16,14 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::errors::{
-    INTERNAL, METHOD_NOT_ALLOWED, MODEL_NOT_FOUND, RETRY_AFTER_SECONDS, Refusal, Retry, STOPPING,
-    UNKNOWN_ROUTE,
-};
+use super::errors::{INTERNAL, METHOD_NOT_ALLOWED, MODEL_NOT_FOUND, Refusal, Retry, STOPPING, UNKNOWN_ROUTE};
 use super::openai::{Atoll, error_body, model_body};
 use super::{Gateway, now};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest that a client's own retries are of use: the common clients wait no longer.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The routes.
@@ -54,18 +56,19 @@ impl From<Refusal> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let kind = self.refusal.kind;
+        let (kind, patience) = (self.refusal.kind, self.refusal.patience());
         let status = StatusCode::from_u16(kind.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = error_body(&self.refusal, self.atoll.as_deref());
         let mut response = json_response(status, &body);
         let headers = response.headers_mut();
+        // Nobody waits within a call for a cause that takes longer to pass.
         let retry = match kind.retry {
-            Retry::Yes => "true",
-            Retry::No => "false",
+            Retry::Yes if patience <= PATIENCE_MAX => "true",
+            Retry::Yes | Retry::No => "false",
         };
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
         if kind.retry == Retry::Yes {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            headers.insert(RETRY_AFTER, HeaderValue::from(patience.as_secs()));
         }
         response
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Instrument, InstrumentId, Jobs, PayloadDigest, SessionId, Task, TimeInForce, Timestamp,
-    TokenCount, Units,
+    ClientOrderId, Credits, Instrument, InstrumentId, Jobs, PayloadDigest, Price, SessionId, Task,
+    TimeInForce, Timestamp, TokenCount, Units,
 };
 use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
 use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
@@ -24,6 +24,7 @@ use crate::buying_power::EnsureError;
 use crate::identity::Identity;
 use crate::leasing::{JobEvent, JobEvents, JobPayload, JobSubmission, Sampling};
 use crate::registry::{ChatMessage, PromptError, Role, StopStrings};
+use crate::spending::Hold;
 
 /// Tokens of an answer that names no bound: a long paragraph or two.
 pub(super) const MAX_TOKENS_DEFAULT: u32 = 512;
@@ -84,6 +85,8 @@ pub(crate) struct PreparedBid {
     pub(crate) terms: BidTerms,
     stops: Vec<StopStrings>,
     admitted: Admitted,
+    /// What its key may spend, and it has bound.
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 struct Prepared {
@@ -129,7 +132,7 @@ impl Gateway {
     /// Places a bid with its jobs. Dropping what it returns cancels what is left of them.
     pub(crate) async fn submit(&self, caller: Identity, request: JobRequest) -> Result<Submitted, Refusal> {
         let bid = self.prepare_bid(caller, self.session, request).await?;
-        let events = self.enter(&bid.submission).await?;
+        let events = self.enter(&bid.submission, bid.hold.as_ref()).await?;
         self.placed(bid, events).await
     }
 
@@ -157,6 +160,7 @@ impl Gateway {
             client_order_id,
             inputs,
             mut terms,
+            user,
             ..
         } = request;
         let prepared = self.prepare(instrument, inputs).await?;
@@ -181,6 +185,7 @@ impl Gateway {
             jobs_min: terms.jobs_min,
             payload: prepared.digest,
         };
+        let hold = self.hold_spending(caller, user.as_deref(), &bid).await?;
         Ok(PreparedBid {
             submission: JobSubmission {
                 bid,
@@ -190,12 +195,48 @@ impl Gateway {
             terms,
             stops: prepared.stops,
             admitted,
+            hold,
         })
     }
 
+    /// Binds what the bid may cost under the limits of its key. Without a price limit the protection price is guessed from
+    /// the market as it is now, and what the engine then sets aside is bound instead.
+    async fn hold_spending(
+        &self,
+        caller: Identity,
+        user: Option<&str>,
+        bid: &PlaceBid,
+    ) -> Result<Option<Arc<Hold>>, Refusal> {
+        if caller.spending.is_unlimited() {
+            return Ok(None);
+        }
+        let limit = match bid.limit {
+            BidLimit::At(price) => Some(price),
+            BidLimit::Protection => {
+                let (instrument, excluded) = (bid.instrument, bid.excluded.clone());
+                let eligibility = bid.eligibility;
+                let best = self
+                    .sequencer
+                    .read(move |engine| engine.best_ask(instrument, &eligibility, &excluded));
+                best.await?.map(Price::doubled)
+            }
+        };
+        let cost = limit.map_or(Credits::ZERO, |limit| {
+            worst_case(limit, bid.units_max, bid.jobs).unwrap_or(Credits::MAX)
+        });
+        self.spending.hold(caller.spending, user, cost, now()).await
+    }
+
     /// Hands a bid to leasing. Its deadline, a span until now, is counted from here.
-    pub(crate) async fn enter(&self, submission: &JobSubmission) -> Result<JobEvents, Refusal> {
+    pub(crate) async fn enter(
+        &self,
+        submission: &JobSubmission,
+        hold: Option<&Arc<Hold>>,
+    ) -> Result<JobEvents, Refusal> {
         let mut submission = submission.clone();
+        if let Some(hold) = hold {
+            self.spending.entering(&submission.bid, hold);
+        }
         submission.bid.time_in_force = from_now(submission.bid.time_in_force);
         self.leasing
             .submit(submission)
@@ -206,13 +247,15 @@ impl Gateway {
     /// What came of a bid that was entered. It is entered again after topping up the account's buying power, if it is
     /// that which was missing.
     pub(crate) async fn placed(&self, bid: PreparedBid, events: JobEvents) -> Result<Submitted, Refusal> {
-        let (first, events) = self.first_event(&bid.submission, events).await?;
+        let (first, events) = self.first_event(&bid, events).await?;
         let PreparedBid {
             submission,
             client_order_id,
             mut terms,
             stops,
             admitted,
+            // From here on the engine's events say what is bound.
+            hold: _,
         } = bid;
         let reports = Reports::new(self, submission.bid.instrument, events, stops, admitted);
         Ok(match first {
@@ -241,7 +284,7 @@ impl Gateway {
 
     async fn first_event(
         &self,
-        submission: &JobSubmission,
+        bid: &PreparedBid,
         mut events: JobEvents,
     ) -> Result<(First, JobEvents), Refusal> {
         let mut top_ups = 0;
@@ -261,10 +304,10 @@ impl Gateway {
             }
             top_ups += 1;
             self.buying_power
-                .ensure(submission.bid.account, rejected.shortfall)
+                .ensure(bid.submission.bid.account, rejected.shortfall)
                 .await
                 .map_err(of_ensure)?;
-            events = self.enter(submission).await?;
+            events = self.enter(&bid.submission, bid.hold.as_ref()).await?;
         }
     }
 
@@ -343,6 +386,12 @@ impl Gateway {
             .await
             .map_err(|_| INTERNAL.because("the prompt could not be tokenised"))?
     }
+}
+
+/// What a bid may cost at most: all its work at the limit, and the fee if it takes. As the engine sets it aside.
+fn worst_case(limit: Price, units_max: Units, jobs: Jobs) -> Option<Credits> {
+    let charge = limit.cost_of(units_max)?;
+    charge.checked_add(domain::fee_on(charge))?.times(jobs.get())
 }
 
 /// A deadline that was a span, counted from now.

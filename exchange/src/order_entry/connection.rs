@@ -82,10 +82,12 @@ impl Connection {
         };
         let outflow = desk.tasks.spawn(outflow.run(opened, last));
         let keys = Arc::clone(&entry.gateway.keys);
+        let key = Arc::new(key);
         let intake = Intake {
             entry,
             session: Arc::clone(&session),
             caller,
+            key: Arc::clone(&key),
         };
         let reading = Reading {
             intake,

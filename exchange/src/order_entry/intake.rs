@@ -9,6 +9,7 @@ use proto::convert::{JobRequest, bid_terms_to_wire, side_to_wire, time_in_force_
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::order_command::Command as WireCommand;
 use proto::exchange::v1::report::Report as Body;
+use service::secret::Secret;
 
 use super::desk::Islander;
 use super::orders::{Body as Placed, Placing, Reference, Then, Whereabouts, refusal_to_wire};
@@ -29,6 +30,7 @@ pub(super) struct Intake {
     pub(super) entry: OrderEntry,
     pub(super) session: Arc<Session>,
     pub(super) caller: Identity,
+    pub(super) key: Arc<Secret>,
 }
 
 /// What an order was called by a client whose command may not be understood.
@@ -117,7 +119,9 @@ impl Intake {
         self.check_room()?;
         let model = request.model.clone();
         let gateway = &self.entry.gateway;
-        let bid = gateway.prepare_bid(self.caller, self.session.id, request).await?;
+        // The key's limits may have changed since the session was opened.
+        let caller = gateway.keys.latest(self.key.expose()).unwrap_or(self.caller);
+        let bid = gateway.prepare_bid(caller, self.session.id, request).await?;
         let waits = bid.submission.bid.time_in_force;
         let terms = bid_terms_to_wire(&bid.terms, gateway.names.regions(), domain::Timestamp::ZERO);
         let terms = wire::OrderTerms {
@@ -140,7 +144,7 @@ impl Intake {
             terms,
         });
         let (desk, session) = (Arc::clone(&self.entry.desk), Arc::clone(&self.session));
-        match gateway.enter(&bid.submission).await {
+        match gateway.enter(&bid.submission, bid.hold.as_ref()).await {
             Ok(events) => {
                 let entered = bids::Entered { bid, events, placing };
                 let tasks = desk.tasks.clone();

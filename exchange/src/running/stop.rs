@@ -15,6 +15,7 @@ use crate::order_entry::Sessions;
 use crate::outbox::Outbox;
 use crate::reconcile::ReconcileCounts;
 use crate::sequencer::{Sequencer, SequencerClosed, SequencerHandle};
+use crate::spending::report_once;
 
 /// How long clients may take to hear how their jobs ended.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub(super) struct Stopping {
     pub(super) stop_agents: Shutdown,
     pub(super) outbox: Outbox,
     pub(super) idle_watch: JoinHandle<()>,
+    pub(super) following_spending: JoinHandle<()>,
+    pub(super) reporting_spending: JoinHandle<()>,
     pub(super) reconcile_watch: JoinHandle<()>,
     pub(super) stop_watches: Shutdown,
     pub(super) reconciliations: ReconcileCounts,
@@ -152,6 +155,9 @@ impl Stopping {
         self.reconcile_watch
             .await
             .context("the comparison of the books broke")?;
+        self.reporting_spending
+            .await
+            .context("the reports of spending broke")?;
         self.sequencer
             .stop()
             .await
@@ -162,6 +168,15 @@ impl Stopping {
             .await
             .context("the look at the trades of before broke")?;
         self.following_orders.await.context("order entry broke")?;
+        self.following_spending
+            .await
+            .context("the meter of spending broke")?;
+        let spending = self.gateway.spending.clone();
+        match tokio::time::timeout(SETTLE_TIMEOUT, report_once(&spending)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "billing does not know all that keys have spent"),
+            Err(_late) => tracing::warn!("billing does not know all that keys have spent"),
+        }
         self.outbox
             .finish(SETTLE_TIMEOUT)
             .await

@@ -21,4 +21,5 @@ mod money;
 mod order_entry;
 mod registry;
 mod sequencer;
+mod spending;
 mod support;

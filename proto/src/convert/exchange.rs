@@ -21,6 +21,9 @@ pub const NAME_LENGTH_MAX: usize = 64;
 /// The hottest that a model may be sampled.
 pub const TEMPERATURE_MAX: f32 = 2.0;
 
+/// The longest word for an end user.
+const USER_LENGTH_MAX: usize = 256;
+
 /// A request for jobs, checked as far as it can be without the market.
 #[derive(Clone, Debug)]
 pub struct JobRequest {
@@ -32,6 +35,8 @@ pub struct JobRequest {
     pub inputs: Vec<JobInput>,
     /// What the bid is willing to accept.
     pub terms: BidTerms,
+    /// For whom the caller asks, in his own words.
+    pub user: Option<String>,
 }
 
 /// What a job reads and how it is to answer.
@@ -160,6 +165,10 @@ pub fn job_request_from_wire(request: wire::SubmitJobRequest, market: Market<'_>
         model,
         inputs,
         terms: bid_terms_from_wire("terms", request.terms.unwrap_or_default(), market)?,
+        user: match request.user {
+            text if text.is_empty() => None,
+            text => Some(text_from_wire("user", text, USER_LENGTH_MAX)?),
+        },
     })
 }
 

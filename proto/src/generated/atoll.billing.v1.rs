@@ -159,6 +159,84 @@ pub struct ApiKey {
     /// Its successor, empty if it has none.
     #[prost(string, tag = "8")]
     pub rotated_to_key_id: ::prost::alloc::string::String,
+    /// What may be spent with it.
+    #[prost(message, optional, tag = "9")]
+    pub spending_limit: ::core::option::Option<SpendingLimit>,
+}
+/// How much may be spent with a key and its successors together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpendingLimit {
+    /// In a day (UTC), in nano-credits; 0: no limit.
+    #[prost(int64, tag = "1")]
+    pub key_nano_per_day: i64,
+    /// In a day (UTC) by each end user of theirs, in nano-credits; 0: no limit.
+    #[prost(int64, tag = "2")]
+    pub user_nano_per_day: i64,
+}
+/// Sets a key's limit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSpendingLimitRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// The limit; without one there is none.
+    #[prost(message, optional, tag = "2")]
+    pub spending_limit: ::core::option::Option<SpendingLimit>,
+}
+/// The limit is set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSpendingLimitResponse {}
+/// What was spent on a day.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Spending {
+    /// The first of the keys that were rotated into one another.
+    #[prost(string, tag = "1")]
+    pub line_key_id: ::prost::alloc::string::String,
+    /// SHA-256 that stands for the end user, 32 bytes; empty: what was spent in all.
+    #[prost(bytes = "vec", tag = "2")]
+    pub user_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// The day (UTC), counted from 1970.
+    #[prost(uint32, tag = "3")]
+    pub day: u32,
+    /// How much, in nano-credits, not below 0.
+    #[prost(int64, tag = "4")]
+    pub spent_nano: i64,
+}
+/// Reports what was spent.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportSpendingRequest {
+    /// The totals, at most 1,000.
+    #[prost(message, repeated, tag = "1")]
+    pub totals: ::prost::alloc::vec::Vec<Spending>,
+}
+/// It is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportSpendingResponse {}
+/// Asks what was spent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSpendingRequest {
+    /// A key; what was spent with its successors and those before it counts too.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// The day (UTC), counted from 1970.
+    #[prost(uint32, tag = "2")]
+    pub day: u32,
+    /// At most so many; 0 is 1,000, the most too.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// Where the page before ended.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What was spent.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSpendingResponse {
+    /// In all, and by end user, in the order in which they first came.
+    #[prost(message, repeated, tag = "1")]
+    pub totals: ::prost::alloc::vec::Vec<Spending>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 /// Asks whose key a secret is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -183,6 +261,12 @@ pub struct AuthenticateApiKeyResponse {
     /// When it stops working, 0 if it does not.
     #[prost(uint64, tag = "4")]
     pub expire_time_us: u64,
+    /// The first of the keys that were rotated into one another: what is spent counts for all of them.
+    #[prost(string, tag = "5")]
+    pub line_key_id: ::prost::alloc::string::String,
+    /// What may be spent with it.
+    #[prost(message, optional, tag = "6")]
+    pub spending_limit: ::core::option::Option<SpendingLimit>,
 }
 /// Asks for buying power.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1208,6 +1292,91 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Sets how much may be spent with a key and its successors in a day (UTC), and by each end user of theirs. The exchange
+        /// holds to it when it asks about the key again, at the latest when it has forgotten it.
+        pub async fn set_spending_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetSpendingLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetSpendingLimitResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/SetSpendingLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.billing.v1.BillingService",
+                        "SetSpendingLimit",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps what was spent on a day: totals, of which the greater stays. For the exchange.
+        pub async fn report_spending(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportSpendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportSpendingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ReportSpending",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "ReportSpending"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what was spent with a key and its successors on a day: in all, and by each end user.
+        pub async fn list_spending(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSpendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSpendingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ListSpending",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "ListSpending"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Tells whose key a secret is.
         pub async fn authenticate_api_key(
             &mut self,
@@ -1790,6 +1959,31 @@ pub mod billing_service_server {
             tonic::Response<super::ListApiKeysResponse>,
             tonic::Status,
         >;
+        /// Sets how much may be spent with a key and its successors in a day (UTC), and by each end user of theirs. The exchange
+        /// holds to it when it asks about the key again, at the latest when it has forgotten it.
+        async fn set_spending_limit(
+            &self,
+            request: tonic::Request<super::SetSpendingLimitRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetSpendingLimitResponse>,
+            tonic::Status,
+        >;
+        /// Keeps what was spent on a day: totals, of which the greater stays. For the exchange.
+        async fn report_spending(
+            &self,
+            request: tonic::Request<super::ReportSpendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportSpendingResponse>,
+            tonic::Status,
+        >;
+        /// Lists what was spent with a key and its successors on a day: in all, and by each end user.
+        async fn list_spending(
+            &self,
+            request: tonic::Request<super::ListSpendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSpendingResponse>,
+            tonic::Status,
+        >;
         /// Tells whose key a secret is.
         async fn authenticate_api_key(
             &self,
@@ -2266,6 +2460,143 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListApiKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/SetSpendingLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetSpendingLimitSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::SetSpendingLimitRequest>
+                    for SetSpendingLimitSvc<T> {
+                        type Response = super::SetSpendingLimitResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetSpendingLimitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::set_spending_limit(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetSpendingLimitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/ReportSpending" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportSpendingSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ReportSpendingRequest>
+                    for ReportSpendingSvc<T> {
+                        type Response = super::ReportSpendingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportSpendingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::report_spending(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportSpendingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/ListSpending" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSpendingSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ListSpendingRequest>
+                    for ListSpendingSvc<T> {
+                        type Response = super::ListSpendingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSpendingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::list_spending(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSpendingSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

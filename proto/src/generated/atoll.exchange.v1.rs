@@ -14,6 +14,10 @@ pub struct SubmitJobRequest {
     /// What may be paid, where and by whom.
     #[prost(message, optional, tag = "4")]
     pub terms: ::core::option::Option<BidTerms>,
+    /// For whom the caller asks, up to 256 characters: his own word for an end user, who has a spending limit of his own if the
+    /// key has one for each. Only a hash of it is kept.
+    #[prost(string, tag = "5")]
+    pub user: ::prost::alloc::string::String,
 }
 /// What a job reads and how it is to answer.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -2,6 +2,7 @@
 
 use domain::{AccountId, KeyId, Timestamp};
 use ledger::{AccountKey, Owner};
+use proto::convert::billing::{SpendingLimit, SpendingTotal};
 
 use super::Working;
 use crate::limits::KEYS_PER_OWNER_MAX;
@@ -126,6 +127,23 @@ impl Working {
             rotated_from: follows.map(|(from, _)| from),
         });
         Ok(id)
+    }
+
+    pub(super) fn limit_spending(&mut self, key: KeyId, limit: SpendingLimit) -> Outcome {
+        let Some(state) = self.keys.get(&key) else {
+            return Outcome::Rejected(Rejection::UnknownKey(key));
+        };
+        self.rows.limits.insert(state.line, limit);
+        Outcome::SpendingLimited
+    }
+
+    pub(super) fn note_spending(&mut self, total: SpendingTotal) -> Outcome {
+        let Some(state) = self.keys.get(&total.line) else {
+            return Outcome::Rejected(Rejection::UnknownKey(total.line));
+        };
+        let line = state.line;
+        self.rows.spending.push(SpendingTotal { line, ..total });
+        Outcome::SpendingNoted
     }
 
     pub(super) fn revoke_key(&mut self, key: KeyId) -> Outcome {

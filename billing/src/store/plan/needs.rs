@@ -68,8 +68,11 @@ impl Needs {
             Change::RotateKey(rotation) => {
                 self.keys.insert(rotation.key);
             }
-            Change::RevokeKey(key) => {
+            Change::RevokeKey(key) | Change::LimitSpending(key, _) => {
                 self.keys.insert(*key);
+            }
+            Change::NoteSpending(total) => {
+                self.keys.insert(total.line);
             }
             Change::Settle(settlement) | Change::KeepRefused(settlement, _) => {
                 self.add_settlement(settlement)

@@ -255,6 +255,7 @@ mod tests {
         let indexed = [
             (KEY_BY_HASH, "api_keys_secret_sha256_key"),
             (KEYS_OF_OWNER, "api_keys_of_owner"),
+            (SPENDING, "spending_of_day"),
             (KEYS_OF_OWNER, "api_keys_rotated_once"),
             (ACCOUNTS_OF_OWNER, "accounts_pkey"),
             (HISTORY, "transfers_of_debtor"),

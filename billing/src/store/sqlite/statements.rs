@@ -226,6 +226,7 @@ mod tests {
             (SETTLEMENTS, "PRIMARY KEY"),
             (KEY_BY_HASH, "secret_sha256"),
             (KEYS_OF_OWNER, "api_keys_of_owner"),
+            (SPENDING, "spending_of_day"),
             (KEY_REQUESTS, "api_keys_of_request"),
             (KEY_COUNTS, "api_keys_of_owner"),
             (ACCOUNTS_OF_OWNER, ""),

@@ -12,7 +12,7 @@ use domain::{
 };
 use fastrand::Rng;
 use ledger::{AccountKey, Applied, Mode, Transfer, TransferKind, TransferSource};
-use proto::convert::billing::KeyScope;
+use proto::convert::billing::{KeyScope, SpendingLimit, SpendingTotal};
 
 use crate::support::{
     SHARD, at, grant, nano, open_owner, owner, payout, reserve, settle, settlement, transfer,
@@ -86,6 +86,8 @@ impl Script {
                 Outcome::Booked(Applied::Repeated)
                 | Outcome::Reserved(_)
                 | Outcome::Revoked
+                | Outcome::SpendingLimited
+                | Outcome::SpendingNoted
                 | Outcome::Settled
                 | Outcome::SettlementRefused(_)
                 | Outcome::Cursor(_)
@@ -302,7 +304,7 @@ impl Script {
             body: [self.rng.u8(0..2); 32],
         };
         let expires_at = self.rng.bool().then(|| at(self.micros + self.rng.u64(0..50_000)));
-        match self.rng.u32(0..3) {
+        match self.rng.u32(0..6) {
             0 => return Change::RevokeKey(key),
             1 => {
                 let old_expires_at = at(self.micros + self.rng.u64(0..50_000));
@@ -312,6 +314,23 @@ impl Script {
                     secret,
                     old_expires_at,
                     expires_at,
+                });
+            }
+            2 => {
+                let amount = |amount: i64| (amount > 0).then(|| nano(amount));
+                let (key_per_day, user_per_day) = (amount(self.rng.i64(0..9)), amount(self.rng.i64(0..9)));
+                let limit = SpendingLimit {
+                    key_per_day,
+                    user_per_day,
+                };
+                return Change::LimitSpending(key, limit);
+            }
+            3 => {
+                return Change::NoteSpending(SpendingTotal {
+                    line: key,
+                    user: self.rng.bool().then(|| [self.rng.u8(0..4); 32]),
+                    day: self.rng.u32(0..3),
+                    spent: nano(self.rng.i64(0..100)),
                 });
             }
             _ => {}

@@ -18,6 +18,7 @@ use domain::{
     AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
 use ledger::{AccountKey, Owner, TransferKind};
+use proto::convert::billing::{SpendingLimit, SpendingTotal};
 
 /// Books in memory.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ struct Books {
     /// In the order in which they were asked for.
     payouts: Vec<TransferId>,
     destinations: BTreeMap<Owner, String>,
+    limits: BTreeMap<KeyId, SpendingLimit>,
+    /// In the order in which they first came.
+    spending: Vec<SpendingTotal>,
 }
 
 impl PureStore {
@@ -92,6 +96,7 @@ impl Books {
                 line: made.line.unwrap_or(id),
                 rotated_from: made.rotated_from,
                 rotated_to: None,
+                limit: SpendingLimit::default(),
             };
             if let Some(from) = made.rotated_from {
                 self.key(from).rotated_to = Some(id);
@@ -100,6 +105,21 @@ impl Books {
         }
         for (id, ends) in rows.expiries {
             self.key(id).expires_at = Some(ends);
+        }
+        for (line, limit) in rows.limits {
+            self.limits.insert(line, limit);
+        }
+        for key in self.keys.values_mut() {
+            key.limit = self.limits.get(&key.line).copied().unwrap_or_default();
+        }
+        for total in rows.spending {
+            let same = |known: &&mut SpendingTotal| {
+                (known.line, known.day, known.user) == (total.line, total.day, total.user)
+            };
+            match self.spending.iter_mut().find(same) {
+                Some(known) => known.spent = known.spent.max(total.spent),
+                None => self.spending.push(total),
+            }
         }
         for id in rows.revoked {
             self.key(id).revoked_at = Some(at);
@@ -167,6 +187,25 @@ impl LedgerStore for PureStore {
 
     async fn key_by_hash(&self, secret_sha256: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.books().keys.get(&secret_sha256).cloned())
+    }
+
+    async fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let books = self.books();
+        Ok(books.keys.values().find(|key| key.id == id).cloned())
+    }
+
+    async fn spending(
+        &self,
+        line: KeyId,
+        day: u32,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, SpendingTotal)>, StoreError> {
+        let books = self.books();
+        let numbered = (1..).zip(books.spending.iter().copied());
+        let fitting =
+            numbered.filter(|(number, total)| *number > after && (total.line, total.day) == (line, day));
+        Ok(limited(fitting, limit))
     }
 
     async fn keys_of(&self, owner: AccountId) -> Result<Option<Vec<KeyRecord>>, StoreError> {

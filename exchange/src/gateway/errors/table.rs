@@ -24,6 +24,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    // What may be spent.
+    /// The key may spend no more today.
+    KEY_SPENDING_LIMIT: ResourceExhausted, 429, Yes;
+    /// The end user of the key may spend no more today.
+    USER_SPENDING_LIMIT: ResourceExhausted, 429, Yes;
+
     // Who asks.
     /// No API key came with the request.
     MISSING_API_KEY: Unauthenticated, 401, No;

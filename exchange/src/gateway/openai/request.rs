@@ -74,11 +74,13 @@ impl ChatRequest {
         let stream = read_stream(&mut keys)?;
         let input = read_input(&mut keys, turns)?;
         let (terms, client_order_id) = read_atoll(&mut keys, market)?;
+        let user = keys.text("user")?.filter(|user| !user.is_empty());
         let order = JobRequest {
             client_order_id,
             model,
             inputs: vec![input],
             terms,
+            user,
         };
         Ok(Self { order, stream })
     }

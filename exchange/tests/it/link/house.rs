@@ -11,7 +11,7 @@ use domain::{
     Timestamp, TokenCount, TransferId, Units,
 };
 use exchange::agent_sessions::{AgentParts, AgentSessions, Enrolments};
-use exchange::identity::{AuthError, Authenticator, Identity, KeyScope};
+use exchange::identity::{AuthError, Authenticator, Identity, KeyScope, SpendingTerms};
 use exchange::journal::{Disk, FileJournal, FileJournalOptions};
 use exchange::leasing::{
     Completed, JobEvent, JobEvents, JobPayload, JobSubmission, LeasingHandle, LeasingParts, Sampling, leasing,
@@ -55,6 +55,7 @@ impl Authenticator for Keys {
                 account,
                 key: KeyId::new(1),
                 scope,
+                spending: SpendingTerms::unlimited(KeyId::new(1)),
             })
         };
         let found = match secret {

@@ -59,6 +59,8 @@ pub(crate) struct Books {
     accounts: BTreeMap<String, u64>,
     grants: BTreeMap<String, i64>,
     keys: u64,
+    /// What was spent, by line, day and hash of the end user.
+    pub(crate) spending: BTreeMap<(String, u32, Vec<u8>), i64>,
 }
 
 /// The service. Cheap to clone; its books survive its server.
@@ -446,6 +448,52 @@ impl BillingService for Billing {
         Err(Status::unimplemented("not used"))
     }
 
+    async fn set_spending_limit(
+        &self,
+        _: Request<wire::SetSpendingLimitRequest>,
+    ) -> Result<Response<wire::SetSpendingLimitResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn report_spending(
+        &self,
+        request: Request<wire::ReportSpendingRequest>,
+    ) -> Result<Response<wire::ReportSpendingResponse>, Status> {
+        self.answer("report_spending", |books| {
+            for total in request.into_inner().totals {
+                let place = (total.line_key_id, total.day, total.user_sha256);
+                let known = books.spending.entry(place).or_default();
+                *known = total.spent_nano.max(*known);
+            }
+            Ok(wire::ReportSpendingResponse {})
+        })
+        .await
+    }
+
+    async fn list_spending(
+        &self,
+        request: Request<wire::ListSpendingRequest>,
+    ) -> Result<Response<wire::ListSpendingResponse>, Status> {
+        let asked = request.into_inner();
+        self.answer("list_spending", |books| {
+            let of_line = books
+                .spending
+                .iter()
+                .filter(|((line, day, _), _)| (line, *day) == (&asked.key_id, asked.day));
+            let totals = of_line.map(|((line, day, user), spent)| wire::Spending {
+                line_key_id: line.clone(),
+                user_sha256: user.clone(),
+                day: *day,
+                spent_nano: *spent,
+            });
+            Ok(wire::ListSpendingResponse {
+                totals: totals.collect(),
+                next_page_token: String::new(),
+            })
+        })
+        .await
+    }
+
     async fn authenticate_api_key(
         &self,
         request: Request<wire::AuthenticateApiKeyRequest>,
@@ -453,6 +501,7 @@ impl BillingService for Billing {
         self.answer("authenticate_api_key", |_| {
             match request.into_inner().secret_sha256[..] {
                 [1, ..] => Ok(wire::AuthenticateApiKeyResponse {
+                    line_key_id: "key_7".to_owned(),
                     account_id: AccountId::new(5).to_string(),
                     key_id: "key_7".to_owned(),
                     scope: wire::KeyScope::Consumer.into(),

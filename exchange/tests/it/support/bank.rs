@@ -14,7 +14,8 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::money::billing::{Billing, TOKEN};
 
-type Holder = (AccountId, wire::KeyScope);
+/// Whose a key is, what it may be used for, and its number.
+type Holder = (AccountId, wire::KeyScope, u64);
 
 /// Billing with keys. Cheap to clone.
 #[derive(Clone, Default)]
@@ -22,6 +23,7 @@ pub(crate) struct Bank {
     pub(crate) billing: Billing,
     keys: Arc<Mutex<BTreeMap<[u8; 32], Holder>>>,
     revoked: Arc<Mutex<BTreeSet<[u8; 32]>>>,
+    limits: Arc<Mutex<BTreeMap<[u8; 32], wire::SpendingLimit>>>,
     /// When keys expire, in microseconds since 1970.
     ends: Arc<Mutex<BTreeMap<[u8; 32], u64>>>,
 }
@@ -31,7 +33,10 @@ impl Bank {
     pub(crate) fn key(&self, name: &str, account: AccountId, scope: wire::KeyScope) -> String {
         let secret = format!("atoll_sk_{name}");
         let digest = Sha256::digest(secret.as_bytes()).into();
-        self.keys.lock().unwrap().insert(digest, (account, scope));
+        let mut keys = self.keys.lock().unwrap();
+        let number = u64::try_from(keys.len()).unwrap() + 1;
+        // A key that is made again, for another start, stays the same.
+        keys.entry(digest).or_insert((account, scope, number));
         secret
     }
 
@@ -39,6 +44,16 @@ impl Bank {
     pub(crate) fn revoke(&self, secret: &str) {
         let digest = Sha256::digest(secret.as_bytes()).into();
         self.revoked.lock().unwrap().insert(digest);
+    }
+
+    /// Says what may be spent with a key in a day, and by each of its end users; 0 is no limit.
+    pub(crate) fn limit(&self, secret: &str, key_nano_per_day: i64, user_nano_per_day: i64) {
+        let digest = Sha256::digest(secret.as_bytes()).into();
+        let limit = wire::SpendingLimit {
+            key_nano_per_day,
+            user_nano_per_day,
+        };
+        self.limits.lock().unwrap().insert(digest, limit);
     }
 
     /// Lets a key expire at a moment, in microseconds since 1970.
@@ -90,12 +105,14 @@ macro_rules! delegate {
                     return Err(service::errors::status(code, "EXPIRED_API_KEY", "atoll.billing", "it has expired"));
                 }
                 let found = self.keys.lock().unwrap().get(&digest).copied();
-                let (account, scope) = found.ok_or_else(|| {
+                let (account, scope, number) = found.ok_or_else(|| {
                     service::errors::status(Code::NotFound, "UNKNOWN_KEY", "atoll.billing", "no such key")
                 })?;
                 Ok(Response::new(wire::AuthenticateApiKeyResponse {
                     account_id: account.to_string(),
-                    key_id: "key_1".to_owned(),
+                    key_id: domain::KeyId::new(number).to_string(),
+                    line_key_id: domain::KeyId::new(number).to_string(),
+                    spending_limit: self.limits.lock().unwrap().get(&digest).copied(),
                     scope: scope.into(),
                     expire_time_us: self.ends.lock().unwrap().get(&digest).copied().unwrap_or_default(),
                 }))
@@ -109,6 +126,9 @@ delegate! {
     grant_credits: GrantCreditsRequest => GrantCreditsResponse;
     create_api_key: CreateApiKeyRequest => CreateApiKeyResponse;
     rotate_api_key: RotateApiKeyRequest => RotateApiKeyResponse;
+    set_spending_limit: SetSpendingLimitRequest => SetSpendingLimitResponse;
+    report_spending: ReportSpendingRequest => ReportSpendingResponse;
+    list_spending: ListSpendingRequest => ListSpendingResponse;
     revoke_api_key: RevokeApiKeyRequest => RevokeApiKeyResponse;
     list_api_keys: ListApiKeysRequest => ListApiKeysResponse;
     reserve: ReserveRequest => ReserveResponse;
