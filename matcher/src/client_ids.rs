@@ -19,18 +19,20 @@ pub(crate) struct Fingerprint(u64);
 
 /// The order that an id was first used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Remembered {
     pub(crate) order: OrderId,
     pub(crate) fingerprint: Fingerprint,
-    /// Jobs of it that ended before anybody took them.
+    /// Jobs of it that ended before anybody took them. Last, for it is read ahead by itself.
     pub(crate) unmatched: Option<Unmatched>,
 }
 
 /// A remembered id.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Record {
-    pub(crate) account: Handle,
     pub(crate) client_order_id: ClientOrderId,
+    pub(crate) account: Handle,
     pub(crate) remembered: Remembered,
 }
 
@@ -135,10 +137,10 @@ impl ClientIds {
         self.by_name.prefetch(tag(account, client_order_id));
     }
 
-    /// Asks for a record.
+    /// Asks for the end of a record, where what became of its order is noted.
     #[inline]
-    pub(crate) fn prefetch(&self, record: Handle) {
-        self.records.prefetch(record);
+    pub(crate) fn prefetch_outcome(&self, record: Handle) {
+        self.records.prefetch_end(record);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -8,6 +8,7 @@ use domain::{InstrumentId, IslandId, Jobs, KarmaBand, Region, Sequence, SessionI
 use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
 use crate::index::{Index, Tag};
+use crate::prefetch::prefetch;
 
 /// An open session.
 #[derive(Clone, Debug)]
@@ -94,8 +95,21 @@ impl Tiers {
         self.0.iter().copied()
     }
 
+    /// Asks for where the search for an instrument begins.
+    #[inline]
+    pub(crate) fn prefetch(&self, instrument: InstrumentId) {
+        if let Some(entry) = self.0.get(first_guess(instrument)).or(self.0.first()) {
+            prefetch(entry);
+        }
+    }
+
+    /// An Island that may quote whatever is listed has each instrument at its number.
     #[inline]
     fn find(&self, instrument: InstrumentId) -> Result<usize, usize> {
+        let guess = first_guess(instrument);
+        if self.0.get(guess).is_some_and(|entry| entry.0 == instrument) {
+            return Ok(guess);
+        }
         self.0.binary_search_by_key(&instrument, |entry| entry.0)
     }
 }
@@ -206,6 +220,11 @@ impl Roster {
         let handles = handles.into_iter();
         handles.map(|island| (island, &self.islands[island]))
     }
+}
+
+#[inline]
+fn first_guess(instrument: InstrumentId) -> usize {
+    usize::try_from(instrument.get()).expect("32 bits fit a usize")
 }
 
 fn tag_of_visit(session: Handle, account: Handle) -> Tag {

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_end};
 
 /// The name of a value in an [`Arena`]. Four bytes, and so is an `Option` of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +77,14 @@ impl<T> Arena<T> {
     pub(crate) fn prefetch(&self, handle: Handle) {
         if let Some(place) = self.places.get(handle.position()) {
             prefetch(place);
+        }
+    }
+
+    /// Asks for the end of a value, whether or not it is there.
+    #[inline(always)]
+    pub(crate) fn prefetch_end(&self, handle: Handle) {
+        if let Some(place) = self.places.get(handle.position()) {
+            prefetch_end(place);
         }
     }
 

@@ -205,7 +205,7 @@ impl Engine {
         if let Part::Ask(ask) = order.part() {
             self.roster.islands.prefetch(ask.island);
         } else if let Some(record) = self.orders.terms(handle).record {
-            self.client_ids.prefetch(record);
+            self.client_ids.prefetch_outcome(record);
         }
     }
 
@@ -214,7 +214,13 @@ impl Engine {
     fn ask_for_tails(&self, lead: &Lead<'_>) {
         let owned = match lead.party {
             Party::Bidder(account) => &self.accounts.get(account).bids,
-            Party::Seller(island) => &self.roster.islands[island].asks,
+            Party::Seller(island) => {
+                let island = &self.roster.islands[island];
+                if let Some(instrument) = lead.names.instrument() {
+                    island.tiers.prefetch(instrument);
+                }
+                &island.asks
+            }
             Party::Unknown | Party::Order(_) => return,
         };
         ladders_of(lead.book).for_each(|ladder| ladder.prefetch_more(&self.levels, &self.orders));
