@@ -6,7 +6,7 @@
 //! nothing that the engine does depends on the order in it.
 
 use crate::book::arena::Handle;
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_at;
 
 /// 32 bits of the hash of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Index {
     /// Asks for the slot where the search for a tag begins.
     #[inline(always)]
     pub(crate) fn prefetch(&self, tag: Tag) {
-        prefetch(&self.slots[self.home(tag)]);
+        prefetch_at(&self.slots, self.home(tag));
     }
 
     #[inline(always)]

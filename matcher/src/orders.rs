@@ -8,7 +8,7 @@ use crate::PostOnly;
 use crate::book::arena::{Arena, Handle};
 use crate::index::{Index, Tag};
 use crate::order::{Entry, Order, Resumed, Special, Terms};
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_at;
 use crate::risk::reservation;
 
 /// An order that was taken out, with all that belongs to it.
@@ -157,9 +157,7 @@ impl Orders {
     #[inline]
     pub(crate) fn prefetch(&self, order: Handle) {
         self.orders.prefetch(order);
-        if let Some(terms) = self.terms.get(order.position()) {
-            prefetch(terms);
-        }
+        prefetch_at(&self.terms, order.position());
     }
 
     /// Asks for an order that only its neighbours in a list are to change.

@@ -10,10 +10,17 @@ pub(crate) fn prefetch<T>(value: &T) {
     ask_for(std::ptr::from_ref(value).cast());
 }
 
-/// Asks for the last cache line of a value, where what is touched of it lies there.
+/// Asks for the first cache line of an element, whether or not there is one at the position: asking first would take
+/// longer than the answer is worth.
 #[inline(always)]
-pub(crate) fn prefetch_end<T>(value: &T) {
-    let end = std::ptr::from_ref(value).wrapping_add(1);
+pub(crate) fn prefetch_at<T>(values: &[T], position: usize) {
+    ask_for(values.as_ptr().wrapping_add(position).cast());
+}
+
+/// Asks for the last cache line of an element, where what is touched of it lies there; see [`prefetch_at`].
+#[inline(always)]
+pub(crate) fn prefetch_end_at<T>(values: &[T], position: usize) {
+    let end = values.as_ptr().wrapping_add(position).wrapping_add(1);
     ask_for(end.cast::<i8>().wrapping_sub(1));
 }
 
@@ -26,8 +33,7 @@ fn ask_for(address: *const i8) {
             unsafe_code,
             reason = "the standard library has no safe name for this instruction"
         )]
-        // SAFETY: a prefetch has no effect but on speed and never faults, whatever the address; this one is within a
-        // live reference.
+        // SAFETY: a prefetch has no effect but on speed and never faults, whatever the address.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(address);
         }

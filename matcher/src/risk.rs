@@ -13,7 +13,7 @@ use crate::book::arena::{Arena, Handle};
 use crate::book::queue::Queue;
 use crate::index::{Index, Tag};
 use crate::order_flow::OrderFlow;
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_at;
 
 /// One account: what each of its orders touches, in one cache line.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl Accounts {
 
     #[inline]
     pub(crate) fn prefetch(&self, account: Handle) {
-        prefetch(self.get(account));
+        prefetch_at(&self.accounts, account.position());
     }
 
     pub(crate) fn find_or_new(&mut self, id: AccountId) -> Handle {

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-use crate::prefetch::{prefetch, prefetch_end};
+use crate::prefetch::{prefetch_at, prefetch_end_at};
 
 /// The name of a value in an [`Arena`]. Four bytes, and so is an `Option` of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,17 +75,13 @@ impl<T> Arena<T> {
     /// Asks for a value, whether or not it is there.
     #[inline(always)]
     pub(crate) fn prefetch(&self, handle: Handle) {
-        if let Some(place) = self.places.get(handle.position()) {
-            prefetch(place);
-        }
+        prefetch_at(&self.places, handle.position());
     }
 
     /// Asks for the end of a value, whether or not it is there.
     #[inline(always)]
     pub(crate) fn prefetch_end(&self, handle: Handle) {
-        if let Some(place) = self.places.get(handle.position()) {
-            prefetch_end(place);
-        }
+        prefetch_end_at(&self.places, handle.position());
     }
 
     /// Sets places aside until there are so many. They are written, so that none is first touched when it is used.
