@@ -211,8 +211,8 @@ fn report(refusal: Refusal, command: &Command, events: &mut Vec<Event>) {
     }));
 }
 
-/// Appends an event, written where it belongs: made before, as by `push`, it would be copied there, and copying what was
-/// just written in pieces stalls.
+/// Appends an event, written where it belongs: made before, as by `push`, it would be copied there, and copying what
+/// was just written in pieces stalls.
 #[inline(always)]
 pub(crate) fn emit(events: &mut Vec<Event>, event: impl FnOnce() -> Event) {
     events.extend(std::iter::once_with(event));

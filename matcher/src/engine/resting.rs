@@ -54,7 +54,7 @@ impl Engine {
     /// Takes an order out of the engine, wherever it stands, and tells what it was.
     #[inline(always)]
     pub(crate) fn remove_order(&mut self, handle: Handle) -> Whole {
-        // Taken out first: what is linked to it is brought in order from what it was, without another look at its place.
+        // Taken out first: what is linked to it is brought in order from what it was, and its place is not read again.
         let whole = self.orders.remove(handle);
         let Whole { order, terms, .. } = &whole;
         self.unlink(order);
