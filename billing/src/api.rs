@@ -5,6 +5,7 @@ mod filter;
 mod money;
 mod payouts;
 mod people;
+mod resets;
 mod settling;
 mod spending;
 mod statements;
@@ -58,7 +59,10 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::Cursor(_)
         | Outcome::Payout(_)
         | Outcome::DestinationSet
-        | Outcome::Refunded(_) => ApiError::WrongOutcome,
+        | Outcome::Refunded(_)
+        | Outcome::ResetAnnounced(_)
+        | Outcome::OwnerReset
+        | Outcome::ResetEnded => ApiError::WrongOutcome,
     }
 }
 
@@ -260,6 +264,13 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::BookRefusedSettlementRequest>,
     ) -> Result<Response<wire::BookRefusedSettlementResponse>, Status> {
         answer(self.book_refused(request.into_inner()).await)
+    }
+
+    async fn announce_reset(
+        &self,
+        request: Request<wire::AnnounceResetRequest>,
+    ) -> Result<Response<wire::AnnounceResetResponse>, Status> {
+        answer(self.announce(request.into_inner()).await)
     }
 
     async fn audit(

@@ -48,6 +48,8 @@ const MATURITY_DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where Prometheus may ask for figures, in clear and without a token; nowhere if it is empty.
+    pub metrics_listen: String,
     /// The folder that holds the books. It is made if need be, for its owner's eyes only.
     pub data_dir: PathBuf,
     /// Where the books are: `sqlite:FILE` or `postgres://USER@HOST/NAME`. Without it, a SQLite file in the data folder. A
@@ -149,6 +151,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            metrics_listen: String::new(),
             data_dir: PathBuf::from("atoll-billing"),
             database: None,
             migrate_on_start: true,
@@ -199,6 +202,7 @@ impl Config {
             "maturity.probation_delay_ms: must not be less than delay_ms",
         );
         mistakes.take("database", self.database());
+        mistakes.take("metrics_listen", self.metrics_address());
         mistakes.check(
             !self.maturity.interval().is_zero() && self.maturity.interval() <= MATURITY_DELAY_MAX,
             "maturity.interval_ms: must be above 0 and at most a year",
@@ -219,6 +223,17 @@ impl Config {
             || Ok(Database::Sqlite(database_in(&self.data_dir))),
             Database::parse,
         )
+    }
+
+    /// Where Prometheus may ask; `None` for nowhere.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, std::net::AddrParseError> {
+        if self.metrics_listen.is_empty() {
+            return Ok(None);
+        }
+        self.metrics_listen.parse().map(Some)
     }
 
     /// The file with the service token, if it is not in the configuration itself.

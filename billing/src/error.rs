@@ -83,6 +83,7 @@ fn rejected(rejection: &Rejection) -> Status {
         | Rejection::UnknownKey(_)
         | Rejection::UnknownPayout(_)
         | Rejection::UnknownJob(_)
+        | Rejection::UnknownReset
         | Rejection::UnknownSettlement(_) => (Code::NotFound, HashMap::new()),
         Rejection::PayoutTooSmall | Rejection::ExpiryPassed => (Code::InvalidArgument, HashMap::new()),
         Rejection::PayoutToday | Rejection::TooManyKeys => (Code::ResourceExhausted, HashMap::new()),
@@ -99,6 +100,7 @@ fn rejected(rejection: &Rejection) -> Status {
         }
         Rejection::NotNextToMature
         | Rejection::PayoutState(_)
+        | Rejection::ResetAnnounced
         | Rejection::KeyRevoked(_)
         | Rejection::KeyExpired(_) => (Code::FailedPrecondition, HashMap::new()),
     };

@@ -86,5 +86,14 @@ pub const PAYOUT_RETRY_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// asked for in parts.
 pub const STATEMENT_LINES_MAX: u32 = 5_000;
 
+/// The most owners whose turn in a reset comes in one step.
+pub const RESET_OWNERS_MAX: u32 = 64;
+
+/// How far ahead a reset may be announced: a year. Beyond it the moment is a mistake.
+pub const RESET_AHEAD_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// The largest starter grant and the largest bonus of a reset: a million credits each. More is a mistake.
+pub const RESET_GRANT_MAX: Credits = Credits::from_nano(1_000_000 * domain::NANO_PER_CREDIT);
+
 /// The most leases of a job that are refunded at once: a job fails over twice at most, and a journal holds the legs of four.
 pub const LEASES_OF_JOB_MAX: u32 = 4;

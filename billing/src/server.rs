@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use domain::Timestamp;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
+use service::metrics::Metrics;
 use service::secret::Secret;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -17,12 +18,13 @@ use tonic::transport::server::TcpIncoming;
 use crate::api::Api;
 use crate::auth::TokenCheck;
 use crate::config::{Config, Database, OwnedFolder};
+use crate::figures::Figures;
 use crate::limits::{DRAIN_DEADLINE, MESSAGE_SIZE_MAX};
 use crate::payouts::provider::{VIRTUAL_FILE, VirtualProvider};
 use crate::store::postgres::{PostgresStore, Schema};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Durability, LedgerStore};
-use crate::{closing, maturing, payouts, writer};
+use crate::{closing, maturing, payouts, resetting, writer};
 
 /// What reflection lists.
 const SERVICE: &str = "atoll.billing.v1.BillingService";
@@ -32,6 +34,8 @@ const SERVICE: &str = "atoll.billing.v1.BillingService";
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where Prometheus may ask, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// What callers must show.
     pub token: Secret,
     /// Ends when billing has stopped, with why if it was not asked to.
@@ -85,14 +89,45 @@ async fn serve_books<S: LedgerStore>(
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("could not tell the address")?;
+    let scraped = match config.metrics_address()? {
+        Some(asked) => Some(
+            TcpListener::bind(asked)
+                .await
+                .with_context(|| format!("could not listen on {asked} for Prometheus"))?,
+        ),
+        None => None,
+    };
+    let metrics = scraped.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(%address, data_dir = %config.data_dir.display(), "billing answers");
     let check = TokenCheck::new(&token);
     let join = tokio::spawn(async move {
-        let served = serve(config, Arc::new(store), listener, check, shutdown).await;
+        let served = serve(
+            config,
+            Arc::new(store),
+            Listeners {
+                calls: listener,
+                scraped,
+            },
+            check,
+            shutdown,
+        )
+        .await;
         drop(folder);
         served
     });
-    Ok(Running { address, token, join })
+    Ok(Running {
+        address,
+        metrics,
+        token,
+        join,
+    })
+}
+
+/// Where is listened.
+struct Listeners {
+    calls: TcpListener,
+    /// For Prometheus, if at all.
+    scraped: Option<TcpListener>,
 }
 
 fn now() -> Timestamp {
@@ -102,19 +137,31 @@ fn now() -> Timestamp {
 async fn serve<S: LedgerStore>(
     config: Config,
     store: Arc<S>,
-    listener: TcpListener,
+    listeners: Listeners,
     check: TokenCheck,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let provider = VirtualProvider::open(&config.data_dir.join(VIRTUAL_FILE))?;
     let stop_writing = Shutdown::manual();
-    let (writer, writing) = writer::start(Arc::clone(&store), now, stop_writing.clone());
+    let metrics = Metrics::new();
+    let figures = Figures::new(metrics.clone());
+    let (writer, writing) = writer::start_counting(Arc::clone(&store), now, stop_writing.clone(), figures);
     // The timers also stop when the server fails.
     let stop = shutdown.child();
+    let scraping = listeners
+        .scraped
+        .map(|listener| tokio::spawn(metrics.serve(listener, stop.clone())));
     let timer = tokio::spawn(maturing::run(
         Arc::clone(&store),
         writer.clone(),
         config.maturity,
+        now,
+        stop.clone(),
+    ));
+    let resetting = tokio::spawn(resetting::run(
+        Arc::clone(&store),
+        writer.clone(),
+        config.maturity.interval(),
         now,
         stop.clone(),
     ));
@@ -133,9 +180,13 @@ async fn serve<S: LedgerStore>(
         stop.clone(),
     ));
     let api = Api::new(Arc::clone(&store), writer, config.payouts);
-    let answered = answer_calls(api, listener, check, shutdown).await;
+    let answered = answer_calls(api, listeners.calls, check, shutdown).await;
     stop.trigger();
     timer.await.context("the maturity timer ended")?;
+    if let Some(scraping) = scraping {
+        scraping.await.context("the endpoint for Prometheus ended")?;
+    }
+    resetting.await.context("the timer of resets ended")?;
     closing.await.context("the closing of days ended")?;
     sending.await.context("the sending of payouts ended")?;
     // The writer finishes what waits, and ends.

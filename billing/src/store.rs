@@ -17,6 +17,7 @@ pub mod payout;
 pub mod plan;
 pub mod postgres;
 pub mod refund;
+pub mod reset;
 mod rows;
 pub mod seal;
 mod session;
@@ -35,6 +36,7 @@ use key::{KeyMade, KeyRecord, NewKey, Rotation};
 use merkle::Day;
 use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
 use refund::{Mending, NewRefund, Refund};
+use reset::{NewReset, OwnerReset, Participation, Reset};
 use seal::{ChainHead, Digest};
 
 use crate::limits::{KEYS_PER_OWNER_MAX, PAYOUT_MIN};
@@ -89,6 +91,12 @@ pub enum Change {
     BookRefused(Mending),
     /// Give a consumer back what he paid for a job, or a part of it.
     Refund(NewRefund),
+    /// Announce that the virtual economy begins anew.
+    AnnounceReset(NewReset),
+    /// Let an owner have his turn in a reset.
+    ResetOwner(OwnerReset),
+    /// Note that everybody had his turn.
+    EndReset(u32),
     /// Note that a shard is settled through this command.
     MoveCursor(ShardId, Sequence),
     /// Move earnings from pending to available.
@@ -132,6 +140,8 @@ pub struct Maturing {
     pub through: u64,
     /// What they come to.
     pub amount: Credits,
+    /// What had left the account when this was worked out. If more has since, such as a refund, it has to be worked out anew.
+    pub gone: Credits,
 }
 
 impl Maturing {
@@ -178,6 +188,12 @@ pub enum Outcome {
     DestinationSet,
     /// Refunded now or before, by lease.
     Refunded(Vec<Refund>),
+    /// Announced now or before.
+    ResetAnnounced(Reset),
+    /// The owner had his turn, now or before.
+    OwnerReset,
+    /// The reset is over, now or before.
+    ResetEnded,
     /// Refused; nothing changed.
     Rejected(Rejection),
 }
@@ -233,6 +249,12 @@ pub enum Rejection {
         /// What may be paid out.
         left: Credits,
     },
+    /// Another reset is announced and not over.
+    #[error("a reset is announced already; the next can be announced when it is over")]
+    ResetAnnounced,
+    /// No such reset is going on.
+    #[error("there is no such reset, or it is over")]
+    UnknownReset,
     /// Nothing was settled of such a job.
     #[error("nothing was settled of {0}")]
     UnknownJob(JobId),
@@ -348,6 +370,26 @@ impl AuditReport {
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.findings.is_empty()
+    }
+}
+
+/// How much a store has written since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Transfers that were booked.
+    pub transfers: u64,
+    /// Settlements that were kept, refused ones with them.
+    pub settlements: u64,
+}
+
+impl Written {
+    /// What was written since `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            transfers: self.transfers.saturating_sub(before.transfers),
+            settlements: self.settlements.saturating_sub(before.settlements),
+        }
     }
 }
 
@@ -511,9 +553,53 @@ pub trait LedgerStore: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Payable>, StoreError>> + Send;
 
+    /// The reset that is announced and not over.
+    fn open_reset(&self) -> impl Future<Output = Result<Option<Reset>, StoreError>> + Send;
+
+    /// Whose turn in a reset has not come: owners after `after` who were there when it was due, each with whether he took part
+    /// since the last one.
+    fn owners_to_reset(
+        &self,
+        reset: u32,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Owner, Participation)>, StoreError>> + Send;
+
+    /// How much was written since the store was opened; nothing by a store that does not count.
+    fn written(&self) -> Written {
+        Written::default()
+    }
+
     /// Checks the books against themselves, at one instant.
     fn audit(&self) -> impl Future<Output = Result<AuditReport, StoreError>> + Send;
 
     /// Makes the database tidy and lets it go. Everything committed is durable without it.
     fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Outcome {
+    /// The stable code of a refusal.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::SettlementRefused(refusal) => Some(&refusal.code),
+            Self::Rejected(rejection) => Some(rejection.code()),
+            Self::Owner(_)
+            | Self::Booked(_)
+            | Self::Reserved(_)
+            | Self::Key(_)
+            | Self::Rotated { .. }
+            | Self::SpendingLimited
+            | Self::SpendingNoted
+            | Self::Revoked
+            | Self::Settled
+            | Self::Cursor(_)
+            | Self::Payout(_)
+            | Self::DestinationSet
+            | Self::Refunded(_)
+            | Self::ResetAnnounced(_)
+            | Self::OwnerReset
+            | Self::ResetEnded => None,
+        }
+    }
 }

@@ -9,12 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use domain::Timestamp;
+use service::metrics::Metrics;
 use service::shutdown::Shutdown;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
+use crate::figures::Figures;
 use crate::limits::{BATCH_TRANSFERS_MAX, BATCH_WAIT, QUEUE_MAX};
 use crate::store::{Change, KeptRefusal, LedgerStore, Outcome, StoreError};
 
@@ -77,21 +79,32 @@ impl WriterHandle {
     }
 }
 
-/// Starts the writer. When `stop` is triggered it takes nothing more, finishes its queue and ends; handles may live on,
-/// for a connection that nobody closes holds one.
+/// Starts a writer whose figures nobody sees. See [`start_counting`].
 pub fn start<S: LedgerStore>(
     store: Arc<S>,
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
     stop: Shutdown,
 ) -> (WriterHandle, JoinHandle<()>) {
+    start_counting(store, now, stop, Figures::new(Metrics::new()))
+}
+
+/// Starts the writer. When `stop` is triggered it takes nothing more, finishes its queue and ends; handles may live on,
+/// for a connection that nobody closes holds one.
+pub fn start_counting<S: LedgerStore>(
+    store: Arc<S>,
+    now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    stop: Shutdown,
+    figures: Figures,
+) -> (WriterHandle, JoinHandle<()>) {
     let (sender, calls) = mpsc::channel(QUEUE_MAX);
-    let writer = Writer { store, now };
+    let writer = Writer { store, now, figures };
     (WriterHandle(sender), tokio::spawn(writer.run(calls, stop)))
 }
 
 struct Writer<S, N> {
     store: Arc<S>,
     now: N,
+    figures: Figures,
 }
 
 /// The outcome of a run of changes: those of the changes before the first failure, and the failure.
@@ -116,6 +129,7 @@ impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> 
             let Some(first) = first else {
                 return;
             };
+            self.figures.queue(calls.len());
             let batch = gather(&mut calls, first, crowded).await;
             crowded = batch.len() > 1;
             self.write(batch).await;
@@ -145,6 +159,19 @@ impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> 
         }
     }
 
+    async fn counted_commit(&self, changes: &[Change]) -> Result<Vec<Outcome>, StoreError> {
+        let (before, begun) = (self.store.written(), Instant::now());
+        let committed = self.store.commit(changes, (self.now)()).await;
+        match &committed {
+            Ok(outcomes) => {
+                let written = self.store.written().since(before);
+                self.figures.committed(outcomes, written, begun.elapsed());
+            }
+            Err(_) => self.figures.failed(),
+        }
+        committed
+    }
+
     /// Commits a batch, or, if the database refuses it, its halves.
     fn commit<'a>(
         &'a self,
@@ -157,7 +184,7 @@ impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> 
                 written.outcomes.extend(outcomes);
                 return;
             }
-            match self.store.commit(changes, (self.now)()).await {
+            match self.counted_commit(changes).await {
                 Ok(outcomes) => written.outcomes.extend(outcomes.into_iter().map(Ok)),
                 Err(error @ StoreError::Refused { .. }) => match changes {
                     [change] => self.refuse(change, error, written).await,
@@ -196,7 +223,7 @@ impl<S: LedgerStore, N: Fn() -> Timestamp + Send + Sync + 'static> Writer<S, N> 
             message: format!("{error}: {source}"),
         };
         let keep = Change::KeepRefused(settlement.clone(), refusal);
-        match self.store.commit(&[keep], (self.now)()).await {
+        match self.counted_commit(&[keep]).await {
             Ok(outcomes) => written.outcomes.extend(outcomes.into_iter().map(Ok)),
             Err(error) => {
                 // Neither booked nor kept: the cursor must not pass it.
@@ -230,6 +257,7 @@ fn weight(change: &Change) -> usize {
     match change {
         Change::Book(legs) => legs.len().max(1),
         Change::Settle(_) | Change::BookRefused(_) => 3,
+        Change::ResetOwner(_) => 4,
         Change::Refund(refund) => refund.leases.len().saturating_mul(4).max(1),
         Change::OpenOwner { .. }
         | Change::Reserve { .. }
@@ -240,6 +268,8 @@ fn weight(change: &Change) -> usize {
         | Change::NoteSpending(_)
         | Change::KeepRefused(..)
         | Change::MoveCursor(..)
+        | Change::AnnounceReset(_)
+        | Change::EndReset(_)
         | Change::Mature(_)
         | Change::RequestPayout(_)
         | Change::StepPayout(..)

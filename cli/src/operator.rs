@@ -21,6 +21,8 @@ pub(crate) enum Operator {
     ///
     /// `atoll operator price-band smollm2-135m-instruct-q4_1 --lowest 0.001 --highest 1`
     PriceBand(Client<Band>),
+    /// Let an account buy again that was suspended because its books differed.
+    Lift(Client<Lift>),
 }
 
 /// A model.
@@ -28,6 +30,19 @@ pub(crate) enum Operator {
 pub(crate) struct Named {
     /// The model; `atoll models` lists them.
     model: String,
+}
+
+/// An account that may buy again.
+#[derive(Args, Debug)]
+pub(crate) struct Lift {
+    /// The account, such as `acc_1`.
+    account: String,
+    /// Who lifts it; for the exchange's log.
+    #[arg(long, value_name = "NAME")]
+    author: String,
+    /// What was found and mended; for the exchange's log.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
 }
 
 /// A price band.
@@ -69,6 +84,27 @@ pub(crate) async fn run(operator: Operator) -> Result<()> {
                 .map_err(|status| explain(&status))?;
             let jobs = answer.into_inner().jobs;
             println!("{model} trades again; {jobs} jobs traded at once");
+        }
+        Operator::Lift(Client { ask, connection }) => {
+            let mut client = connection.operator().await?;
+            let account_id = ask.account.clone();
+            let request = wire::LiftSuspensionRequest {
+                account_id,
+                author: ask.author,
+                reason: ask.reason,
+            };
+            let answer = client
+                .lift_suspension(request)
+                .await
+                .map_err(|status| explain(&status))?;
+            if answer.into_inner().was_suspended {
+                println!(
+                    "{} may buy again; if its books differ still, it is suspended again",
+                    ask.account
+                );
+            } else {
+                println!("{} was not suspended", ask.account);
+            }
         }
         Operator::PriceBand(Client { ask, connection }) => {
             let mut client = connection.operator().await?;

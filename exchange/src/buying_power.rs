@@ -205,10 +205,17 @@ impl BuyingPower {
         Ok(())
     }
 
-    /// Lets these accounts buy nothing until the next start.
+    /// Lets these accounts buy nothing until they are lifted, or the next start.
     pub fn suspend(&self, accounts: impl IntoIterator<Item = AccountId>) {
         let mut suspended = self.0.suspended.write().unwrap_or_else(PoisonError::into_inner);
         suspended.extend(accounts);
+    }
+
+    /// Lets an account buy again; returns whether it was suspended. If its books differ still, the watch suspends it again.
+    #[must_use]
+    pub fn lift(&self, account: AccountId) -> bool {
+        let mut suspended = self.0.suspended.write().unwrap_or_else(PoisonError::into_inner);
+        suspended.remove(&account)
     }
 
     /// Keeps the account from topping up until the guard is dropped; `None` while a top-up is on its way or in doubt.

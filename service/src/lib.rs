@@ -8,6 +8,7 @@ pub mod config;
 pub mod errors;
 pub mod grpc;
 pub mod logs;
+pub mod metrics;
 pub mod process;
 pub mod secret;
 pub mod shutdown;

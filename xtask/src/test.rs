@@ -84,6 +84,12 @@ const CAMPAIGNS: &[Campaign] = &[
         count: 100,
     },
     Campaign {
+        name: "billing-kills",
+        package: "billing",
+        test: "crash::nothing_is_lost_or_booked_twice",
+        count: 1_000,
+    },
+    Campaign {
         name: "billing-large",
         package: "billing",
         test: "large::",

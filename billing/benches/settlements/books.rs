@@ -115,17 +115,20 @@ impl Books {
 
     /// Writes the rows in the same batches; returns how long that took.
     pub(crate) async fn insert_raw(&self, rows: &Rows) -> Duration {
+        let texts = rows.texts();
         match &self.postgres {
             Some(_) => {
                 let mut db = self.direct_postgres().await;
+                raw::postgres::prepare(&mut db, &texts).await;
                 let started = Instant::now();
-                raw::postgres::insert(&mut db, rows).await;
+                raw::postgres::insert(&mut db, rows, &texts).await;
                 started.elapsed()
             }
             None => {
                 let mut db = self.direct_sqlite().await;
+                raw::sqlite::prepare(&mut db, &texts).await;
                 let started = Instant::now();
-                raw::sqlite::insert(&mut db, rows).await;
+                raw::sqlite::insert(&mut db, rows, &texts).await;
                 started.elapsed()
             }
         }

@@ -1,4 +1,6 @@
-//! The same rows by plain SQL: one insert of many rows a table and batch, one commit a batch.
+//! The same rows by plain SQL: one prepared insert of many rows a table and batch, one commit a batch.
+
+use std::sync::Arc;
 
 /// A transfer's columns.
 pub(crate) type TransferRow = (
@@ -72,12 +74,52 @@ pub(crate) struct Batch<'r> {
     seal: &'r SealRow,
 }
 
-macro_rules! raw {
-    ($module:ident, $database:ty, $connection:ty) => {
-        pub(crate) mod $module {
-            use sqlx::{Connection, QueryBuilder};
+/// The statements of one batch: an insert of all its rows into each table.
+pub(crate) struct BatchTexts {
+    transfers: Arc<str>,
+    settlements: Arc<str>,
+}
 
-            use super::{Batch, Rows};
+impl Rows {
+    /// The statements of every batch, made before the clock runs. Batches of one size share theirs.
+    pub(crate) fn texts(&self) -> Vec<BatchTexts> {
+        let batches = self.batches();
+        let texts = batches.iter().map(|batch| BatchTexts {
+            transfers: insert_of(
+                "INSERT INTO transfers (number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at)",
+                11,
+                batch.transfers.len(),
+            ),
+            settlements: insert_of(
+                "INSERT INTO settlements (shard, lease, sequence, job, epoch, consumer, island_owner, island, model, \
+                 price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, standing, created_at)",
+                19,
+                batch.settlements.len(),
+            ),
+        });
+        texts.collect()
+    }
+}
+
+fn insert_of(into: &str, columns: usize, rows: usize) -> Arc<str> {
+    let row = |row: usize| {
+        let parameters: Vec<String> = (1..=columns)
+            .map(|column| format!("${}", row * columns + column))
+            .collect();
+        format!("({})", parameters.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!("{into} VALUES {}", rows.join(", ")).into()
+}
+
+macro_rules! raw {
+    ($module:ident, $connection:ty) => {
+        pub(crate) mod $module {
+            use std::sync::Arc;
+
+            use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
+
+            use super::{Batch, BatchTexts, Rows};
 
             pub(crate) async fn read(db: &mut $connection) -> Rows {
                 let first = "SELECT max(through) FROM seals WHERE first = 1";
@@ -105,61 +147,69 @@ macro_rules! raw {
                 }
             }
 
-            pub(crate) async fn insert(db: &mut $connection, rows: &Rows) {
-                for batch in rows.batches() {
-                    insert_batch(db, &batch).await;
+            /// Prepares the statement of every size of batch, so that no text is made and none is parsed while the clock runs.
+            pub(crate) async fn prepare(db: &mut $connection, texts: &[BatchTexts]) {
+                let mut prepared = std::collections::BTreeSet::new();
+                for text in texts.iter().flat_map(|texts| [&texts.transfers, &texts.settlements]) {
+                    if prepared.insert(Arc::clone(text)) {
+                        let text = AssertSqlSafe(Arc::clone(text)).into_sql_str();
+                        (&mut *db).prepare(text).await.unwrap();
+                    }
                 }
             }
 
-            async fn insert_batch(db: &mut $connection, batch: &Batch<'_>) {
+            pub(crate) async fn insert(db: &mut $connection, rows: &Rows, texts: &[BatchTexts]) {
+                for (batch, texts) in std::iter::zip(rows.batches(), texts) {
+                    insert_batch(db, &batch, texts).await;
+                }
+            }
+
+            async fn insert_batch(db: &mut $connection, batch: &Batch<'_>, texts: &BatchTexts) {
                 let mut transaction = db.begin().await.unwrap();
-                let mut insert: QueryBuilder<$database> = QueryBuilder::new(
-                    "INSERT INTO transfers (number, id, kind, mode, pending_id, debit, credit, amount, job, memo, created_at) ",
-                );
-                insert.push_values(batch.transfers, |mut row, transfer| {
-                    row.push_bind(transfer.0)
-                        .push_bind(transfer.1.clone())
-                        .push_bind(transfer.2.clone())
-                        .push_bind(transfer.3)
-                        .push_bind(transfer.4.clone())
-                        .push_bind(transfer.5)
-                        .push_bind(transfer.6)
-                        .push_bind(transfer.7)
-                        .push_bind(transfer.8.clone())
-                        .push_bind(transfer.9.clone())
-                        .push_bind(transfer.10);
-                });
-                insert.build().execute(&mut *transaction).await.unwrap();
-                let mut insert: QueryBuilder<$database> = QueryBuilder::new(
-                    "INSERT INTO settlements (shard, lease, sequence, job, epoch, consumer, island_owner, island, model, \
-                     price, units, charge, fee, liquidity, pool_subsidy, compensation, billed_before, standing, created_at) ",
-                );
-                insert.push_values(batch.settlements, |mut row, (head, tail)| {
-                    row.push_bind(head.0)
-                        .push_bind(head.1.clone())
-                        .push_bind(head.2)
-                        .push_bind(head.3.clone())
-                        .push_bind(head.4)
-                        .push_bind(head.5.clone())
-                        .push_bind(head.6.clone())
-                        .push_bind(head.7.clone())
-                        .push_bind(head.8.clone())
-                        .push_bind(head.9)
-                        .push_bind(tail.0)
-                        .push_bind(tail.1)
-                        .push_bind(tail.2)
-                        .push_bind(tail.3.clone())
-                        .push_bind(tail.4)
-                        .push_bind(tail.5)
-                        .push_bind(tail.6.clone())
-                        .push_bind(tail.7.clone())
-                        .push_bind(tail.8);
-                });
-                insert.build().execute(&mut *transaction).await.unwrap();
+                let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(&texts.transfers)));
+                for transfer in batch.transfers {
+                    insert = insert
+                        .bind(transfer.0)
+                        .bind(&transfer.1)
+                        .bind(&transfer.2)
+                        .bind(transfer.3)
+                        .bind(&transfer.4)
+                        .bind(transfer.5)
+                        .bind(transfer.6)
+                        .bind(transfer.7)
+                        .bind(&transfer.8)
+                        .bind(&transfer.9)
+                        .bind(transfer.10);
+                }
+                insert.execute(&mut *transaction).await.unwrap();
+                let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(&texts.settlements)));
+                for (head, tail) in batch.settlements {
+                    insert = insert
+                        .bind(head.0)
+                        .bind(&head.1)
+                        .bind(head.2)
+                        .bind(&head.3)
+                        .bind(head.4)
+                        .bind(&head.5)
+                        .bind(&head.6)
+                        .bind(&head.7)
+                        .bind(&head.8)
+                        .bind(head.9)
+                        .bind(tail.0)
+                        .bind(tail.1)
+                        .bind(tail.2)
+                        .bind(&tail.3)
+                        .bind(tail.4)
+                        .bind(tail.5)
+                        .bind(&tail.6)
+                        .bind(&tail.7)
+                        .bind(tail.8);
+                }
+                insert.execute(&mut *transaction).await.unwrap();
                 sqlx::query("INSERT INTO seals (first, through, hash) VALUES ($1, $2, $3)")
                     .bind(batch.seal.0)
                     .bind(batch.seal.1)
-                    .bind(batch.seal.2.clone())
+                    .bind(&batch.seal.2)
                     .execute(&mut *transaction)
                     .await
                     .unwrap();
@@ -169,5 +219,5 @@ macro_rules! raw {
     };
 }
 
-raw!(sqlite, sqlx::Sqlite, sqlx::SqliteConnection);
-raw!(postgres, sqlx::Postgres, sqlx::PgConnection);
+raw!(sqlite, sqlx::SqliteConnection);
+raw!(postgres, sqlx::PgConnection);

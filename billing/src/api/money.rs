@@ -150,6 +150,7 @@ impl<S: LedgerStore> Api<S> {
             available_nano: balances.available.as_nano(),
             reserved_nano: balances.reserved.as_nano(),
             pending_nano: balances.pending.as_nano(),
+            announced_reset: self.announced_reset().await?,
         })
     }
 

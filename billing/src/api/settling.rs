@@ -52,6 +52,9 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Payout(_)
                 | Outcome::DestinationSet
                 | Outcome::Refunded(_)
+                | Outcome::ResetAnnounced(_)
+                | Outcome::OwnerReset
+                | Outcome::ResetEnded
                 | Outcome::Rejected(_) => return Err(unexpected(outcome)),
             }
         }

@@ -75,6 +75,7 @@ impl<S: LedgerStore> Api<S> {
             lines,
             usage: usage(&settled, account),
             notice: NOTICE.to_owned(),
+            announced_reset: self.announced_reset().await?,
         })
     }
 }

@@ -10,11 +10,12 @@ use super::key::KeyRecord;
 use super::merkle::Day;
 use super::payout::{Payable, Payout, PayoutFilter};
 use super::refund::Refund;
+use super::reset::{Participation, Reset};
 use super::rows::{self, stored};
 use super::session::{self, Backend, Session, Value, Wanted};
 use super::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
-    ReservationRecord, Settled, Span, StoreError, audit, batch, days, statements,
+    ReservationRecord, Settled, Span, StoreError, Written, audit, batch, days, statements,
 };
 use crate::limits::{LEASES_OF_JOB_MAX, PAYOUT_MIN};
 
@@ -66,7 +67,11 @@ impl<B: Backend> LedgerStore for B {
             let mut writer = self.writer().await?;
             match batch::commit(&mut *writer, changes, now).await {
                 Err(error) if Self::gave_up(&error) && attempts < ATTEMPTS_MAX => attempts += 1,
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok((outcomes, written)) => {
+                    self.counters().add(written);
+                    return Ok(outcomes);
+                }
             }
         }
     }
@@ -330,6 +335,28 @@ impl<B: Backend> LedgerStore for B {
         let doing = "look for earnings to pay out";
         let payable = ask(self, B::Session::OWN.weekly_payable, page, doing).await?;
         payable.iter().map(rows::payable).collect()
+    }
+
+    async fn open_reset(&self) -> Result<Option<Reset>, StoreError> {
+        let found = ask(self, statements::OPEN_RESET, vec![], "look for a reset").await?;
+        found.first().map(rows::reset).transpose()
+    }
+
+    async fn owners_to_reset(
+        &self,
+        reset: u32,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<(Owner, Participation)>, StoreError> {
+        let after = after.map_or(0, |after| stored(after.get()));
+        let page = vec![i64::from(reset).into(), after.into(), count(limit)];
+        let doing = "look for owners to reset";
+        let owners = ask(self, statements::OWNERS_TO_RESET, page, doing).await?;
+        owners.iter().map(rows::participant).collect()
+    }
+
+    fn written(&self) -> Written {
+        self.counters().read()
     }
 
     async fn audit(&self) -> Result<AuditReport, StoreError> {

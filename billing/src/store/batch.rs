@@ -4,22 +4,28 @@ use domain::{Sequence, Timestamp};
 
 use super::plan::{Needs, OwnerRow, Rows, Working};
 use super::refund::Refund;
+use super::reset::Reset;
 use super::rows::{self, stored};
 use super::seal::Seal;
 use super::session::{self, Session, Value, Wanted};
-use super::{Change, Outcome, StoreError, keys, statements};
+use super::{Change, Outcome, StoreError, Written, keys, statements};
 
 pub(super) async fn commit<S: Session>(
     session: &mut S,
     changes: &[Change],
     now: Timestamp,
-) -> Result<Vec<Outcome>, StoreError> {
+) -> Result<(Vec<Outcome>, Written), StoreError> {
     let mut transaction = session.begin_writing().await?;
     let mut working = load(&mut *transaction, Needs::of(changes), now).await?;
     let outcomes = changes.iter().map(|change| working.apply(change)).collect();
     write(&mut *transaction, &working).await?;
     session::commit::<S>(transaction).await?;
-    Ok(outcomes)
+    let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX);
+    let written = Written {
+        transfers: count(working.rows.transfers.len()),
+        settlements: count(working.rows.settlements.len()),
+    };
+    Ok((outcomes, written))
 }
 
 async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> Result<Working, StoreError> {
@@ -33,6 +39,7 @@ async fn load<S: Session>(session: &mut S, mut needs: Needs, now: Timestamp) -> 
     };
     load_settlements(session, &mut needs, &mut working).await?;
     load_payouts(session, &mut needs, &mut working).await?;
+    load_resets(session, &needs, &mut working).await?;
     let accounts = needs.accounts.iter().map(|account| account.number());
     let accounts = Wanted::Numbers(accounts.collect());
     for row in session.find(S::OWN.accounts, accounts).await? {
@@ -144,6 +151,7 @@ async fn write<S: Session>(session: &mut S, working: &Working) -> Result<(), Sto
     }
     write_marks(session, rows).await?;
     write_refunds(session, rows, at).await?;
+    write_resets(session, rows, at).await?;
     write_payouts(session, rows).await?;
     keys::write(session, rows, at).await
 }
@@ -157,6 +165,67 @@ pub(super) async fn insert_seal<S: Session>(session: &mut S, seal: Seal) -> Resu
     ];
     let doing = "seal transfers";
     session.execute(statements::INSERT_SEAL, values, doing).await
+}
+
+/// Loads all resets, which are few, if they are spoken of.
+async fn load_resets<S: Session>(
+    session: &mut S,
+    needs: &Needs,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    if !needs.resets {
+        return Ok(());
+    }
+    for row in session
+        .rows(statements::RESETS, vec![], "read the resets")
+        .await?
+    {
+        let reset = rows::reset(&row)?;
+        if rows::int(&row, 7)? > 0 {
+            working.resets_ended.insert(reset.number);
+        }
+        working.resets.insert(reset.number, reset);
+    }
+    let owners = needs.reset_owners.iter();
+    let owners = Wanted::Numbers(owners.map(|owner| stored(owner.id().get())).collect());
+    for row in session.find(S::OWN.reset_owners, owners).await? {
+        let number = rows::number(&row, 0)?;
+        working.reset_owners.insert((number, rows::owner(&row, 1)?));
+    }
+    Ok(())
+}
+
+/// Resets: announced, an owner's turn, over.
+async fn write_resets<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Result<(), StoreError> {
+    for Reset { number, announced } in &rows.resets {
+        let values = vec![
+            i64::from(*number).into(),
+            announced.id.into(),
+            stored(announced.at.as_micros()).into(),
+            announced.starter.as_nano().into(),
+            announced.bonus.as_nano().into(),
+            announced.author.as_str().into(),
+            announced.reason.as_str().into(),
+            at.into(),
+        ];
+        let doing = "announce a reset";
+        session.execute(statements::INSERT_RESET, values, doing).await?;
+    }
+    for (number, owner) in &rows.reset_owners {
+        let values = vec![i64::from(*number).into(), stored(owner.id().get()).into()];
+        let doing = "note an owner's turn";
+        session
+            .execute(statements::INSERT_RESET_OWNER, values, doing)
+            .await?;
+    }
+    for number in &rows.resets_ended {
+        let values = vec![i64::from(*number).into(), at.into()];
+        let doing = "end a reset";
+        session
+            .execute(statements::INSERT_RESET_END, values, doing)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Cursors, and where maturity has come.

@@ -7,6 +7,7 @@ mod keys;
 mod needs;
 mod payouts;
 mod refunds;
+mod resets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use ledger::{AccountKey, Applied, Ledger, Mode, Owner, Refusal, Transfer, Transf
 use super::key::{KeyRow, KeyState};
 use super::payout::{PaidOut, Payout};
 use super::refund::{Mending, Refund};
+use super::reset::Reset;
 use super::seal::{Digest, Seal};
 use super::{BookedTransfer, Change, KeptRefusal, Maturing, Outcome, Rejection, ShardSettlement};
 
@@ -74,6 +76,12 @@ pub struct Rows {
     pub mended: Vec<Mending>,
     /// Earnings that may no longer be paid out.
     pub taken: Vec<(Owner, Credits)>,
+    /// Resets announced.
+    pub resets: Vec<Reset>,
+    /// Whose turn in which reset came.
+    pub reset_owners: Vec<(u32, Owner)>,
+    /// Resets that are over.
+    pub resets_ended: Vec<u32>,
 }
 
 impl Rows {
@@ -140,6 +148,12 @@ pub struct Working {
     pub refunds: BTreeMap<(TransferId, u8), Refund>,
     /// Refused settlements that were booked.
     pub mended: BTreeSet<(ShardId, LeaseId)>,
+    /// Resets, by number.
+    pub resets: BTreeMap<u32, Reset>,
+    /// Those that are over.
+    pub resets_ended: BTreeSet<u32>,
+    /// Whose turn came in which.
+    pub reset_owners: BTreeSet<(u32, Owner)>,
     /// What is to be written.
     pub rows: Rows,
 }
@@ -177,6 +191,9 @@ impl Working {
             Change::KeepRefused(settlement, refusal) => self.keep_refused(settlement, refusal.clone()),
             Change::BookRefused(mending) => self.mend(mending),
             Change::Refund(refund) => self.refund(refund),
+            Change::AnnounceReset(reset) => self.announce_reset(reset),
+            Change::ResetOwner(turn) => self.reset_owner(turn),
+            Change::EndReset(reset) => self.end_reset(*reset),
             Change::MoveCursor(shard, through) => self.move_cursor(*shard, *through),
             Change::Mature(maturing) => self.mature(maturing),
             Change::RequestPayout(payout) => self.request_payout(payout),
@@ -315,7 +332,12 @@ impl Working {
     fn mature(&mut self, maturing: &Maturing) -> Outcome {
         let account = maturing.account();
         let matured = self.matured.get(&account).copied().unwrap_or(0);
-        if matured != maturing.after || maturing.through <= maturing.after {
+        let gone = self
+            .ledger
+            .counters(account)
+            .map(|counters| counters.debits_posted());
+        let stale = gone.is_some_and(|gone| gone != maturing.gone);
+        if stale || matured != maturing.after || maturing.through <= maturing.after {
             return Outcome::Rejected(Rejection::NotNextToMature);
         }
         let outcome = self.book(&[maturity_transfer(maturing)]);
@@ -430,6 +452,8 @@ impl Rejection {
             Self::PayoutToday => "PAYOUT_TODAY",
             Self::NotEarned { .. } => "NOT_EARNED",
             Self::PayoutState(_) => "PAYOUT_STATE",
+            Self::ResetAnnounced => "RESET_ANNOUNCED",
+            Self::UnknownReset => "UNKNOWN_RESET",
             Self::UnknownJob(_) => "UNKNOWN_JOB",
             Self::UnknownSettlement(_) => "UNKNOWN_SETTLEMENT",
             Self::RefundTooLarge { .. } => "REFUND_TOO_LARGE",

@@ -20,7 +20,7 @@ use tokio_stream::StreamExt;
 
 use super::plan::OwnerRow;
 use super::rows::stored;
-use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted};
+use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted, WrittenCounters};
 use super::{BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, session};
 use crate::limits::READERS;
 use insert::{id_bytes, lease_bytes};
@@ -41,6 +41,7 @@ pub struct PostgresStore {
     /// One connection: the group committer writes one batch at a time.
     writer: PgPool,
     readers: PgPool,
+    written: WrittenCounters,
 }
 
 impl PostgresStore {
@@ -64,7 +65,11 @@ impl PostgresStore {
         let writer = writer.await.map_err(failed)?;
         let readers = pool(READERS, vec![begin, statements::READ_ONLY]).connect_with(options.clone());
         let readers = readers.await.map_err(failed)?;
-        let store = Self { writer, readers };
+        let store = Self {
+            writer,
+            readers,
+            written: WrittenCounters::default(),
+        };
         let unusable = |source| OpenError::Unusable { source };
         let mut reader = store.reader().await.map_err(unusable)?;
         session::check_sealed(&mut *reader).await.map_err(unusable)?;
@@ -260,6 +265,10 @@ impl Backend for PostgresStore {
     async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
         let writer = self.writer.acquire().await;
         writer.map_err(failed("reach the database"))
+    }
+
+    fn counters(&self) -> &WrittenCounters {
+        &self.written
     }
 
     fn gave_up(error: &StoreError) -> bool {

@@ -13,6 +13,7 @@ use super::merkle::Day;
 use super::payout::{PaidOut, Payable, Payout, PayoutCause, PayoutState};
 use super::plan::Head;
 use super::refund::Refund;
+use super::reset::{NewReset, Participation, Reset};
 use super::seal::{ChainHead, Digest, Seal};
 use super::{
     Balances, BookedTransfer, ClosedDay, KeptRefusal, Maturing, ReservationRecord, Settled, ShardSettlement,
@@ -233,6 +234,7 @@ pub(super) fn maturing(row: &impl Columns, standing: Standing) -> Result<Maturin
         after: unsigned(row, 1)?,
         through: unsigned(row, 2)?,
         amount: Credits::from_nano(int(row, 3)?),
+        gone: Credits::from_nano(int(row, 4)?),
     })
 }
 
@@ -329,6 +331,36 @@ pub(super) fn refund(row: &impl Columns) -> Result<Refund, StoreError> {
         author: text(row, 13)?,
         reason: text(row, 14)?,
     })
+}
+
+/// The number of a reset.
+pub(super) fn number(row: &impl Columns, column: usize) -> Result<u32, StoreError> {
+    u32::try_from(int(row, column)?).map_err(|_| damaged(format!("column {column} is no reset")))
+}
+
+/// A reset, in the order of columns that every statement uses.
+pub(super) fn reset(row: &impl Columns) -> Result<Reset, StoreError> {
+    Ok(Reset {
+        number: number(row, 0)?,
+        announced: NewReset {
+            id: TransferId::new(u128::from_be_bytes(bytes(row, 1)?)),
+            at: Timestamp::from_micros(unsigned(row, 2)?),
+            starter: Credits::from_nano(int(row, 3)?),
+            bonus: Credits::from_nano(int(row, 4)?),
+            author: text(row, 5)?,
+            reason: text(row, 6)?,
+        },
+    })
+}
+
+/// An owner with whether he took part.
+pub(super) fn participant(row: &impl Columns) -> Result<(Owner, Participation), StoreError> {
+    let participation = if int(row, 1)? > 0 {
+        Participation::TookPart
+    } else {
+        Participation::LookedOn
+    };
+    Ok((owner(row, 0)?, participation))
 }
 
 /// A lease with its shard.

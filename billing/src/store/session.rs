@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::ops::DerefMut;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{AccountId, LeaseId, ShardId, TransferId};
 use ledger::AccountKey;
@@ -13,7 +14,7 @@ use sqlx::{Connection, Transaction};
 
 use super::plan::OwnerRow;
 use super::rows::{self, Columns};
-use super::{BookedTransfer, KeptRefusal, ShardSettlement, StoreError, statements};
+use super::{BookedTransfer, KeptRefusal, ShardSettlement, StoreError, Written, statements};
 
 /// A parameter of a statement.
 #[derive(Clone, Debug)]
@@ -99,6 +100,7 @@ pub(super) struct OwnStatements {
     pub(super) payouts: &'static str,
     pub(super) paid_out: &'static str,
     pub(super) refunds: &'static str,
+    pub(super) reset_owners: &'static str,
     pub(super) refunds_of_leases: &'static str,
     pub(super) due: &'static str,
     pub(super) weekly_payable: &'static str,
@@ -221,6 +223,29 @@ pub(super) async fn commit<S: Session>(transaction: InTransaction<'_, S>) -> Res
         .map_err(|source| S::failure("commit", source))
 }
 
+/// Counts what a store writes.
+#[derive(Debug, Default)]
+pub(super) struct WrittenCounters {
+    transfers: AtomicU64,
+    settlements: AtomicU64,
+}
+
+impl WrittenCounters {
+    /// Adds what a batch wrote.
+    pub(super) fn add(&self, written: Written) {
+        self.transfers.fetch_add(written.transfers, Ordering::Relaxed);
+        self.settlements.fetch_add(written.settlements, Ordering::Relaxed);
+    }
+
+    /// What was written so far.
+    pub(super) fn read(&self) -> Written {
+        Written {
+            transfers: self.transfers.load(Ordering::Relaxed),
+            settlements: self.settlements.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// A store with connections: one that writes at a time, and some that read.
 pub(super) trait Backend: Send + Sync + Sized + 'static {
     /// A connection.
@@ -237,6 +262,9 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
 
     /// Takes the connection that writes, when its turn comes.
     fn writer(&self) -> impl Future<Output = Result<Self::Writer<'_>, StoreError>> + Send;
+
+    /// Where what it writes is counted.
+    fn counters(&self) -> &WrittenCounters;
 
     /// Whether the same batch again may well go through.
     fn gave_up(error: &StoreError) -> bool;

@@ -25,7 +25,7 @@ use tokio_stream::StreamExt;
 use super::plan::OwnerRow;
 use super::rows::{self as columns, stored};
 use super::seal::{self, Seal, Sealing};
-use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted};
+use super::session::{Backend, InTransaction, OwnStatements, Session, Value, Wanted, WrittenCounters};
 use super::statements::SCHEMA_VERSION;
 use super::{
     AuditReport, BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, batch,
@@ -42,6 +42,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 pub struct SqliteStore {
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
+    written: WrittenCounters,
 }
 
 impl SqliteStore {
@@ -68,6 +69,7 @@ impl SqliteStore {
         Ok(Self {
             writer: Mutex::new(writer),
             readers,
+            written: WrittenCounters::default(),
         })
     }
 
@@ -399,6 +401,10 @@ impl Backend for SqliteStore {
 
     async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
         Ok(self.writer.lock().await)
+    }
+
+    fn counters(&self) -> &WrittenCounters {
+        &self.written
     }
 
     fn gave_up(_error: &StoreError) -> bool {

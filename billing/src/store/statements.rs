@@ -222,9 +222,45 @@ pub(super) const INSERT_MENDED: &str =
 
 pub(super) const INSERT_TAKEN: &str = "INSERT INTO earnings_taken (owner, amount) VALUES ($1, $2)";
 
+pub(super) const RESETS: &str = "SELECT number, id, at, starter, bonus, author, reason,
+        CASE WHEN e.reset IS NULL THEN CAST(0 AS BIGINT) ELSE 1 END
+    FROM resets LEFT JOIN reset_ends AS e ON e.reset = number ORDER BY number";
+
+pub(super) const OPEN_RESET: &str = "SELECT number, id, at, starter, bonus, author, reason FROM resets
+    WHERE NOT EXISTS (SELECT 1 FROM reset_ends AS e WHERE e.reset = number) ORDER BY number LIMIT 1";
+
+/// Whoever opened his account after the reset was due begins as the new economy has it.
+pub(super) const OWNERS_TO_RESET: &str = "SELECT o.id,
+        CASE WHEN EXISTS (
+            SELECT 1 FROM transfers AS t WHERE t.debit > 1048575 AND t.debit >> 20 = o.id AND t.kind = 'charge'
+                AND t.created_at >= coalesce((SELECT max(p.at) FROM resets AS p WHERE p.number < r.number), 0)
+        ) OR EXISTS (
+            SELECT 1 FROM transfers AS t WHERE t.credit > 1048575 AND t.credit >> 20 = o.id
+                AND t.kind IN ('charge', 'subsidy', 'compensation')
+                AND t.created_at >= coalesce((SELECT max(p.at) FROM resets AS p WHERE p.number < r.number), 0)
+        ) THEN CAST(1 AS BIGINT) ELSE 0 END
+    FROM resets AS r JOIN owners AS o ON o.created_at <= r.at
+    WHERE r.number = $1 AND o.id > $2
+        AND NOT EXISTS (SELECT 1 FROM reset_owners AS x WHERE x.owner = o.id AND x.reset = r.number)
+    ORDER BY o.id LIMIT $3";
+
+pub(super) const INSERT_RESET: &str =
+    "INSERT INTO resets (number, id, at, starter, bonus, author, reason, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+pub(super) const INSERT_RESET_OWNER: &str = "INSERT INTO reset_owners (reset, owner) VALUES ($1, $2)";
+
+pub(super) const INSERT_RESET_END: &str = "INSERT INTO reset_ends (reset, ended_at) VALUES ($1, $2)";
+
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 49] = [
+pub(super) const ALL: [&str; 55] = [
+    RESETS,
+    OPEN_RESET,
+    OWNERS_TO_RESET,
+    INSERT_RESET,
+    INSERT_RESET_OWNER,
+    INSERT_RESET_END,
     ALL_REFUNDS,
     REFUNDS_OF_ISLAND,
     LEASES_OF_JOB,

@@ -33,7 +33,10 @@ fn code(outcome: &Outcome) -> &str {
         | Outcome::Cursor(_)
         | Outcome::Payout(_)
         | Outcome::DestinationSet
-        | Outcome::Refunded(_) => "",
+        | Outcome::Refunded(_)
+        | Outcome::ResetAnnounced(_)
+        | Outcome::OwnerReset
+        | Outcome::ResetEnded => "",
     }
 }
 

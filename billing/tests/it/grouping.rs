@@ -8,6 +8,7 @@ use billing::store::key::KeyRecord;
 use billing::store::merkle::Day;
 use billing::store::payout::{Payable, Payout, PayoutFilter};
 use billing::store::refund::Refund;
+use billing::store::reset::{Participation, Reset};
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
@@ -16,6 +17,7 @@ use billing::writer::{self, WriteError, WriterHandle};
 use domain::{
     AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
 };
+use ledger::Owner;
 use service::shutdown::Shutdown;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -175,6 +177,19 @@ impl<S: LedgerStore> LedgerStore for Gated<S> {
 
     async fn leases_of_job(&self, job: JobId) -> Result<Vec<(ShardId, LeaseId)>, StoreError> {
         self.inner.leases_of_job(job).await
+    }
+
+    async fn open_reset(&self) -> Result<Option<Reset>, StoreError> {
+        self.inner.open_reset().await
+    }
+
+    async fn owners_to_reset(
+        &self,
+        reset: u32,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<(Owner, Participation)>, StoreError> {
+        self.inner.owners_to_reset(reset, after, limit).await
     }
 
     async fn payout(&self, id: TransferId) -> Result<Option<Payout>, StoreError> {

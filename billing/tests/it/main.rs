@@ -13,6 +13,7 @@ mod large;
 mod payouts;
 mod postgres_database;
 mod refunds;
+mod resets;
 mod scripts;
 mod service_life;
 mod settling;

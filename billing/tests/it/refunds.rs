@@ -172,6 +172,20 @@ async fn a_refund_before_maturity_matures_no_more_and_is_not_paid_out(books: Boo
     assert_eq!(due[0].amount, nano(20_000_000_000));
     books.take(Change::Mature(due[0])).await;
     books.assert_clean().await;
+    // What was worked out before a refund is not booked after it.
+    settle_at(4, 301).await;
+    let stale = books
+        .store
+        .due(Standing::Established, at(300), None, 10)
+        .await
+        .unwrap()[0];
+    books
+        .store
+        .commit(&[refund(9, &[4], None)], at(302))
+        .await
+        .unwrap();
+    let refused = books.take(Change::Mature(stale)).await;
+    assert_eq!(code(&refused), "NOT_NEXT_TO_MATURE");
     // Half of the second, which is available by now.
     let share = 10_200_000_000;
     books
@@ -181,7 +195,7 @@ async fn a_refund_before_maturity_matures_no_more_and_is_not_paid_out(books: Boo
         .unwrap();
     let due = books
         .store
-        .due(Standing::Established, at(300), None, 10)
+        .due(Standing::Established, at(301), None, 10)
         .await
         .unwrap();
     let pending = of(&books, 2).await[2];

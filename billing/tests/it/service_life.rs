@@ -6,9 +6,10 @@ use billing::store::merkle::Day;
 use billing::{Config, Maturity};
 use domain::Timestamp;
 use service::shutdown::Shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    TestDatabase, account, assert_clean, balances, batch, books, client_of, config, reserve_request,
+    TestDatabase, account, assert_clean, balances, batch, books, client_of, config, nano, reserve_request,
     serve_in, served, settle, settlement,
 };
 
@@ -273,4 +274,64 @@ async fn a_day_that_is_over_is_closed_and_its_root_exported_once() {
     std::fs::write(&file, "kept").unwrap();
     close(3_602).await.unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn prometheus_finds_what_was_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let shutdown = Shutdown::manual();
+    let config = billing::Config {
+        metrics_listen: "127.0.0.1:0".into(),
+        ..crate::support::config(&folder)
+    };
+    let running = billing::start(config, shutdown.clone()).await.unwrap();
+    let mut client = client_of(running.address).await;
+    let consumer = account(&mut client, "consumer", 1_000_000_000).await;
+    account(&mut client, "island", 0).await;
+    let reservation = reserve_request(1, &consumer, 1_000_000_000, 1_000_000_000);
+    client.reserve(reservation.clone()).await.unwrap();
+    client
+        .reserve(reserve_request(2, &consumer, 1, 1))
+        .await
+        .unwrap_err();
+    let claim = batch(5, vec![settlement(5, 1, 1, 2, 1_500)]);
+    for _ in 0..2 {
+        client.settle(claim.clone()).await.unwrap();
+    }
+    let mut wrong = settlement(6, 2, 1, 2, 1_500);
+    wrong.bill.fee = nano(1);
+    client.settle(batch(6, vec![wrong])).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(running.metrics.unwrap())
+        .await
+        .unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut shown = String::new();
+    stream.read_to_string(&mut shown).await.unwrap();
+    for line in [
+        // A grant, a reservation, and three legs; what was repeated moved nothing.
+        "billing_transfers_total 5",
+        "billing_settlements_total 2",
+        "billing_refusals_total{code=\"INSUFFICIENT_FUNDS\"} 1",
+        "billing_refusals_total{code=\"FEE_MISMATCH\"} 1",
+        "billing_batches_total 8",
+        "billing_batch_size_bucket{le=\"1\"} 5",
+        "billing_commit_seconds_count 8",
+        "billing_commit_failures_total 0",
+        "billing_queued_calls 0",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    shutdown.trigger();
+    running.join.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_for_prometheus_that_is_none_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = billing::Config {
+        metrics_listen: "everywhere".into(),
+        ..crate::support::config(&folder)
+    };
+    let error = billing::start(config, Shutdown::manual()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("metrics_listen"), "{error:#}");
 }

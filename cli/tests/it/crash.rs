@@ -64,6 +64,7 @@ fn bid(
 ) -> SubmitJobRequest {
     SubmitJobRequest {
         client_order_id,
+        user: String::new(),
         model: model.to_owned(),
         inputs: vec![JobInput {
             messages: vec![ChatMessage {

@@ -486,7 +486,7 @@ pub struct GetBalanceRequest {
     pub account_id: ::prost::alloc::string::String,
 }
 /// Balances.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetBalanceResponse {
     /// Free to spend or to reserve.
     #[prost(int64, tag = "1")]
@@ -497,6 +497,9 @@ pub struct GetBalanceResponse {
     /// Earned and not yet matured.
     #[prost(int64, tag = "3")]
     pub pending_nano: i64,
+    /// The reset that is announced; absent if there is none.
+    #[prost(message, optional, tag = "4")]
+    pub announced_reset: ::core::option::Option<AnnouncedReset>,
 }
 /// Asks for an account's transfers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -653,6 +656,9 @@ pub struct GetStatementResponse {
     /// Says that nothing here is money.
     #[prost(string, tag = "8")]
     pub notice: ::prost::alloc::string::String,
+    /// The reset that is announced; absent if there is none.
+    #[prost(message, optional, tag = "9")]
+    pub announced_reset: ::core::option::Option<AnnouncedReset>,
 }
 /// One transfer on a statement.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -924,6 +930,52 @@ pub struct BookRefusedSettlementResponse {
     /// Why it is refused still; absent if it is booked.
     #[prost(message, optional, tag = "1")]
     pub refusal: ::core::option::Option<SettlementRefusal>,
+}
+/// A reset of the virtual economy. At its moment everybody's available credits and earnings go back to the grants; what is
+/// reserved and what is held for a payout stays. Who took part since the last one gets a starter grant and a bonus.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnnouncedReset {
+    /// When.
+    #[prost(uint64, tag = "1")]
+    pub at_us: u64,
+    /// What everybody begins with who took part.
+    #[prost(int64, tag = "2")]
+    pub starter_nano: i64,
+    /// What he gets on top.
+    #[prost(int64, tag = "3")]
+    pub bonus_nano: i64,
+    /// Why.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Announces a reset.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnnounceResetRequest {
+    /// Chosen by the caller; the key of idempotence, 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// When, in the future.
+    #[prost(uint64, tag = "2")]
+    pub at_us: u64,
+    /// The starter grant, 0 or more nano-credits.
+    #[prost(int64, tag = "3")]
+    pub starter_nano: i64,
+    /// The bonus, 0 or more nano-credits.
+    #[prost(int64, tag = "4")]
+    pub bonus_nano: i64,
+    /// Who announces it, 1 to 100 characters.
+    #[prost(string, tag = "5")]
+    pub author: ::prost::alloc::string::String,
+    /// Why, 1 to 200 characters.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// It is announced.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnnounceResetResponse {
+    /// As everybody sees it.
+    #[prost(message, optional, tag = "1")]
+    pub announced_reset: ::core::option::Option<AnnouncedReset>,
 }
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1872,6 +1924,33 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Announces that the virtual economy begins anew: balances and statements show it until it happens. For operators.
+        pub async fn announce_reset(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnnounceResetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnnounceResetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/AnnounceReset",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.billing.v1.BillingService", "AnnounceReset"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Checks the books: every sum, counter and cursor.
         pub async fn audit(
             &mut self,
@@ -2120,6 +2199,14 @@ pub mod billing_service_server {
             request: tonic::Request<super::BookRefusedSettlementRequest>,
         ) -> std::result::Result<
             tonic::Response<super::BookRefusedSettlementResponse>,
+            tonic::Status,
+        >;
+        /// Announces that the virtual economy begins anew: balances and statements show it until it happens. For operators.
+        async fn announce_reset(
+            &self,
+            request: tonic::Request<super::AnnounceResetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnnounceResetResponse>,
             tonic::Status,
         >;
         /// Checks the books: every sum, counter and cursor.
@@ -3427,6 +3514,51 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BookRefusedSettlementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/AnnounceReset" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnnounceResetSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::AnnounceResetRequest>
+                    for AnnounceResetSvc<T> {
+                        type Response = super::AnnounceResetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnnounceResetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::announce_reset(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnnounceResetSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2317,6 +2317,26 @@ pub struct SetPriceBandResponse {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
 }
+/// Names the account that may buy again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftSuspensionRequest {
+    /// The account, `acc_…`.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Who lifts it, 1 to 100 characters; for the log.
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    /// What was found and mended, 1 to 200 characters; for the log.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// It may buy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftSuspensionResponse {
+    /// Whether it was suspended.
+    #[prost(bool, tag = "1")]
+    pub was_suspended: bool,
+}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -2490,6 +2510,36 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lets an account buy again that was suspended because its books differed. If they differ still, it is suspended again.
+        pub async fn lift_suspension(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LiftSuspensionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LiftSuspensionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OperatorService/LiftSuspension",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.exchange.v1.OperatorService",
+                        "LiftSuspension",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2527,6 +2577,14 @@ pub mod operator_service_server {
             request: tonic::Request<super::SetPriceBandRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetPriceBandResponse>,
+            tonic::Status,
+        >;
+        /// Lets an account buy again that was suspended because its books differed. If they differ still, it is suspended again.
+        async fn lift_suspension(
+            &self,
+            request: tonic::Request<super::LiftSuspensionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LiftSuspensionResponse>,
             tonic::Status,
         >;
     }
@@ -2728,6 +2786,52 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetPriceBandSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.OperatorService/LiftSuspension" => {
+                    #[allow(non_camel_case_types)]
+                    struct LiftSuspensionSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::LiftSuspensionRequest>
+                    for LiftSuspensionSvc<T> {
+                        type Response = super::LiftSuspensionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LiftSuspensionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::lift_suspension(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LiftSuspensionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

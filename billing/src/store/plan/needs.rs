@@ -6,6 +6,7 @@ use domain::{AccountId, KeyId, LeaseId, ShardId, TransferId};
 use ledger::{AccountKey, Leg, Owner, Transfer, TransferSource};
 
 use super::{Working, maturity_transfer};
+use crate::store::reset::Reset;
 use crate::store::{Change, ShardSettlement};
 
 /// What a batch touches.
@@ -35,6 +36,10 @@ pub struct Needs {
     pub payees: BTreeSet<Owner>,
     /// Refunds, by the request.
     pub refunds: BTreeSet<TransferId>,
+    /// Whether resets are spoken of.
+    pub resets: bool,
+    /// Owners whose turn in a reset comes.
+    pub reset_owners: BTreeSet<Owner>,
     /// Leases that are refunded or booked after all: what they need is known once their settlements are loaded.
     pub mending: BTreeSet<(ShardId, LeaseId)>,
 }
@@ -96,6 +101,14 @@ impl Needs {
                 self.refunds.insert(refund.id);
                 self.mending.extend(refund.leases.iter().copied());
                 self.settlements.extend(refund.leases.iter().copied());
+            }
+            Change::AnnounceReset(_) | Change::EndReset(_) => self.resets = true,
+            Change::ResetOwner(turn) => {
+                self.resets = true;
+                self.reset_owners.insert(turn.owner);
+                self.payees.insert(turn.owner);
+                self.accounts.insert(AccountKey::Grants);
+                self.transfers.extend(Reset::ids(turn.reset, turn.owner));
             }
             Change::StepPayout(id, _) => self.add_payout(*id),
             Change::SetPayoutDestination(owner, _) => {

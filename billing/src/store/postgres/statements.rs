@@ -18,6 +18,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     payouts: PAYOUTS_BY_ID,
     paid_out: PAID_OUT,
     refunds: REFUNDS_BY_ID,
+    reset_owners: RESET_OWNERS,
     refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
@@ -96,7 +97,7 @@ pub(super) const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (shard, lea
 
 /// What an account has, less what it earned too late: so what was refunded out of it matures no more.
 pub(super) const DUE: &str = "SELECT a.owner, coalesce(m.through, 0), earned.through,
-        a.credits_posted - a.debits_posted - earned.later
+        a.credits_posted - a.debits_posted - earned.later, a.debits_posted
     FROM accounts AS a
     LEFT JOIN matured AS m ON m.account = a.id
     CROSS JOIN LATERAL (
@@ -121,6 +122,8 @@ pub(super) const PAID_OUT: &str = "SELECT wanted.owner,
         WHERE p.owner = wanted.owner AND state <> 'failed' AND cause = 'on_demand'),
         (SELECT coalesce(sum(amount), 0)::BIGINT FROM earnings_taken AS e WHERE e.owner = wanted.owner)
     FROM unnest($1::BIGINT[]) AS wanted (owner)";
+
+pub(super) const RESET_OWNERS: &str = "SELECT reset, owner FROM reset_owners WHERE owner = ANY($1)";
 
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
@@ -176,7 +179,8 @@ mod tests {
     use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 22] = [
+    const TEXTS: [&str; 23] = [
+        RESET_OWNERS,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
         SERVER_VERSION,

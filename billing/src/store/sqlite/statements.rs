@@ -18,6 +18,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     payouts: PAYOUTS_BY_ID,
     paid_out: PAID_OUT,
     refunds: REFUNDS_BY_ID,
+    reset_owners: RESET_OWNERS,
     refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
@@ -87,11 +88,12 @@ pub(super) const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (shard, lea
     FROM json_each(?1)";
 
 /// What an account has, less what it earned too late: so what was refunded out of it matures no more.
-pub(super) const DUE: &str = "SELECT owner, after, through, amount FROM (
+pub(super) const DUE: &str = "SELECT owner, after, through, amount, gone FROM (
         SELECT a.owner AS owner, coalesce(m.through, 0) AS after,
             max(CASE WHEN t.created_at <= ?2 THEN t.number END) AS through,
             a.credits_posted - a.debits_posted
-                - coalesce(sum(CASE WHEN t.created_at > ?2 THEN t.amount END), 0) AS amount
+                - coalesce(sum(CASE WHEN t.created_at > ?2 THEN t.amount END), 0) AS amount,
+            a.debits_posted AS gone
         FROM accounts AS a INDEXED BY accounts_earning
         LEFT JOIN matured AS m ON m.account = a.id
         CROSS JOIN transfers AS t INDEXED BY transfers_of_creditor
@@ -124,6 +126,9 @@ pub(super) const PAID_OUT: &str = "SELECT value,
         (SELECT max(day) FROM payouts WHERE owner = value AND state <> 'failed' AND cause = 'on_demand'),
         (SELECT coalesce(sum(amount), 0) FROM earnings_taken WHERE owner = value)
     FROM json_each(?1)";
+
+pub(super) const RESET_OWNERS: &str =
+    "SELECT reset, owner FROM reset_owners WHERE owner IN (SELECT value FROM json_each(?1))";
 
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
@@ -168,7 +173,8 @@ mod tests {
     use sqlx::SqliteConnection;
     use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 25] = [
+    const TEXTS: [&str; 26] = [
+        RESET_OWNERS,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
         SEALED,

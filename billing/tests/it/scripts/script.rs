@@ -94,6 +94,9 @@ impl Script {
                 | Outcome::Payout(_)
                 | Outcome::DestinationSet
                 | Outcome::Refunded(_)
+                | Outcome::ResetAnnounced(_)
+                | Outcome::OwnerReset
+                | Outcome::ResetEnded
                 | Outcome::Rejected(_) => {}
             }
             let refused = matches!(outcome, Outcome::Rejected(_) | Outcome::SettlementRefused(_));
@@ -125,7 +128,7 @@ impl Script {
         if self.owners < 3 {
             return open_owner(&format!("owner-{}", self.rng.u32(0..6)));
         }
-        match self.rng.u32(0..100) {
+        match self.rng.u32(0..104) {
             0..2 => self.owner(),
             2..14 => self.grant(),
             14..30 => self.reserve(),

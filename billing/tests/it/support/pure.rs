@@ -9,6 +9,7 @@ use billing::store::merkle::{Day, Tree, leaf};
 use billing::store::payout::{Payable, Payout, PayoutCause, PayoutFilter, PayoutState};
 use billing::store::plan::{Rows, Working};
 use billing::store::refund::Refund;
+use billing::store::reset::{Participation, Reset};
 use billing::store::seal::ChainHead;
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
@@ -29,6 +30,7 @@ struct Books {
     working: Working,
     transfers: Vec<BookedTransfer>,
     settled_at: BTreeMap<(ShardId, LeaseId), Timestamp>,
+    made_at: BTreeMap<Owner, Timestamp>,
     mended_at: BTreeMap<(ShardId, LeaseId), Timestamp>,
     refunded_at: BTreeMap<(TransferId, u8), Timestamp>,
     keys: BTreeMap<[u8; 32], KeyRecord>,
@@ -70,6 +72,9 @@ impl Books {
         for (settlement, _) in &rows.settlements {
             let key = (settlement.shard, settlement.settlement.lease);
             self.settled_at.insert(key, at);
+        }
+        for owner in &rows.owners {
+            self.made_at.insert(Owner::new(owner.id).unwrap(), at);
         }
         for mending in &rows.mended {
             self.mended_at.insert((mending.shard, mending.lease), at);
@@ -164,13 +169,15 @@ impl Books {
             .filter(|booked| booked.transfer.credit == account && booked.number > after);
         let (old, young): (Vec<&BookedTransfer>, Vec<_>) = waiting.partition(|booked| booked.at <= cutoff);
         let late: i64 = young.iter().map(|booked| booked.transfer.amount.as_nano()).sum();
-        let amount = self.working.ledger.counters(account)?.balance().as_nano() - late;
+        let counters = self.working.ledger.counters(account)?;
+        let amount = counters.balance().as_nano() - late;
         Some(Maturing {
             owner,
             standing,
             after,
             through: old.last()?.number,
             amount: Credits::from_nano(amount),
+            gone: counters.debits_posted(),
         })
         .filter(|maturing| maturing.amount > Credits::ZERO)
     }
@@ -561,6 +568,63 @@ impl LedgerStore for PureStore {
             })
         });
         Ok(limited(payable, limit))
+    }
+
+    async fn open_reset(&self) -> Result<Option<Reset>, StoreError> {
+        let books = self.books();
+        let working = &books.working;
+        let mut open = working.resets.values();
+        Ok(open
+            .find(|reset| !working.resets_ended.contains(&reset.number))
+            .cloned())
+    }
+
+    async fn owners_to_reset(
+        &self,
+        reset: u32,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<(Owner, Participation)>, StoreError> {
+        let books = self.books();
+        let due = books.working.resets[&reset].announced.at;
+        let earlier = books
+            .working
+            .resets
+            .range(..reset)
+            .map(|(_, reset)| reset.announced.at);
+        let since = earlier.max().unwrap_or(Timestamp::ZERO);
+        let took_part = |owner: Owner| {
+            books.transfers.iter().any(|booked| {
+                let (transfer, kind) = (&booked.transfer, booked.transfer.kind);
+                let sold = [
+                    TransferKind::Charge,
+                    TransferKind::Subsidy,
+                    TransferKind::Compensation,
+                ];
+                booked.at >= since
+                    && (transfer.debit.owner() == Some(owner) && kind == TransferKind::Charge
+                        || transfer.credit.owner() == Some(owner) && sold.contains(&kind))
+            })
+        };
+        let mut owners: Vec<(Owner, Participation)> = books
+            .made_at
+            .iter()
+            .filter(|(owner, at)| {
+                **at <= due
+                    && after.is_none_or(|after| owner.id() > after)
+                    && !books.working.reset_owners.contains(&(reset, **owner))
+            })
+            .map(|(owner, _)| {
+                let participation = if took_part(*owner) {
+                    Participation::TookPart
+                } else {
+                    Participation::LookedOn
+                };
+                (*owner, participation)
+            })
+            .collect();
+        owners.sort_by_key(|(owner, _)| *owner);
+        Ok(limited(owners.into_iter(), limit))
     }
 
     /// The figures; the mistakes that a database can have in it cannot be made here.

@@ -1,8 +1,9 @@
 //! `OperatorService`: what stops and bounds trading.
 
-use domain::{InstrumentId, PriceBand};
+use domain::{AccountId, InstrumentId, PriceBand};
 use matcher::{Command, Event, SetPriceBand};
-use proto::convert::{FieldError, price_from_wire};
+use proto::convert::billing::{DISPLAY_NAME_LENGTH_MAX, REASON_LENGTH_MAX};
+use proto::convert::{FieldError, id_from_wire, price_from_wire, text_from_wire};
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::operator_service_server::OperatorService;
 use tonic::{Request, Response, Status};
@@ -62,6 +63,24 @@ impl OperatorService for Gateway {
         Ok(Response::new(wire::SetPriceBandResponse {
             sequence: applied.sequence.get(),
         }))
+    }
+
+    async fn lift_suspension(
+        &self,
+        request: Request<wire::LiftSuspensionRequest>,
+    ) -> Result<Response<wire::LiftSuspensionResponse>, Status> {
+        self.operator(request.metadata().as_ref())?;
+        let wire::LiftSuspensionRequest {
+            account_id,
+            author,
+            reason,
+        } = request.into_inner();
+        let account: AccountId = id_from_wire("account_id", &account_id).map_err(Refusal::from)?;
+        let author = text_from_wire("author", author, DISPLAY_NAME_LENGTH_MAX).map_err(Refusal::from)?;
+        let reason = text_from_wire("reason", reason, REASON_LENGTH_MAX).map_err(Refusal::from)?;
+        let was_suspended = self.buying_power.lift(account);
+        tracing::warn!(%account, author, reason, was_suspended, "an operator lifted a suspension");
+        Ok(Response::new(wire::LiftSuspensionResponse { was_suspended }))
     }
 }
 

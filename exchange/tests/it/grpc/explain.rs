@@ -161,6 +161,26 @@ async fn an_operator_halts_resumes_and_bounds_and_nobody_else_does() {
     let resume = wire::ResumeModelRequest { model: model.clone() };
     let refused = operator.halt_model(with_key(&exchange.key, halt.clone())).await;
     assert_eq!(complaint(&refused.unwrap_err()), "PermissionDenied OPERATOR_ONLY");
+    let lift = wire::LiftSuspensionRequest {
+        account_id: "acc_1".into(),
+        author: "grace".into(),
+        reason: "nothing was wrong".into(),
+    };
+    let refused = operator
+        .lift_suspension(with_key(&exchange.key, lift.clone()))
+        .await;
+    assert_eq!(complaint(&refused.unwrap_err()), "PermissionDenied OPERATOR_ONLY");
+    let nameless = wire::LiftSuspensionRequest {
+        author: String::new(),
+        ..lift.clone()
+    };
+    let refused = operator.lift_suspension(with_key(OPERATOR_TOKEN, nameless)).await;
+    assert_eq!(
+        complaint(&refused.unwrap_err()),
+        "InvalidArgument INVALID_ARGUMENT@author"
+    );
+    let lifted = operator.lift_suspension(with_key(OPERATOR_TOKEN, lift)).await;
+    assert!(!lifted.unwrap().into_inner().was_suspended);
     operator.halt_model(with_key(OPERATOR_TOKEN, halt)).await.unwrap();
 
     let mut client = exchange.grpc().await;

@@ -583,6 +583,7 @@ impl BillingService for Billing {
                 available_nano: books.available.get(&account).copied().unwrap_or(0),
                 reserved_nano: books.reserved.get(&account).copied().unwrap_or(0),
                 pending_nano: 0,
+                announced_reset: None,
             })
         })
         .await
@@ -634,6 +635,34 @@ impl BillingService for Billing {
         &self,
         _: Request<wire::RejectPayoutRequest>,
     ) -> Result<Response<wire::RejectPayoutResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn refund_job(
+        &self,
+        _: Request<wire::RefundJobRequest>,
+    ) -> Result<Response<wire::RefundJobResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn correct_balance(
+        &self,
+        _: Request<wire::CorrectBalanceRequest>,
+    ) -> Result<Response<wire::CorrectBalanceResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn book_refused_settlement(
+        &self,
+        _: Request<wire::BookRefusedSettlementRequest>,
+    ) -> Result<Response<wire::BookRefusedSettlementResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn announce_reset(
+        &self,
+        _: Request<wire::AnnounceResetRequest>,
+    ) -> Result<Response<wire::AnnounceResetResponse>, Status> {
         Err(Status::unimplemented("not used"))
     }
 

@@ -274,6 +274,9 @@ async fn a_suspended_account_gets_no_buying_power() {
     assert_eq!(power.ensure(CONSUMER, nano(1)).await, Err(EnsureError::Suspended));
     assert_eq!(power.check(AccountId::new(77)), Ok(()));
     assert_eq!(billing.calls("reserve"), 0);
+    assert!(power.lift(CONSUMER) && !power.lift(CONSUMER));
+    assert_eq!(power.ensure(CONSUMER, nano(1)).await, Ok(()));
+    assert_eq!(billing.calls("reserve"), 1);
 }
 
 #[tokio::test]

@@ -145,5 +145,9 @@ delegate! {
     list_payouts: ListPayoutsRequest => ListPayoutsResponse;
     approve_payout: ApprovePayoutRequest => ApprovePayoutResponse;
     reject_payout: RejectPayoutRequest => RejectPayoutResponse;
+    refund_job: RefundJobRequest => RefundJobResponse;
+    correct_balance: CorrectBalanceRequest => CorrectBalanceResponse;
+    book_refused_settlement: BookRefusedSettlementRequest => BookRefusedSettlementResponse;
+    announce_reset: AnnounceResetRequest => AnnounceResetResponse;
     audit: AuditRequest => AuditResponse;
 }
