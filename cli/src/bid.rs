@@ -115,6 +115,7 @@ impl Bid {
         });
         SubmitJobRequest {
             client_order_id: String::new(),
+            user: String::new(),
             model: self.model,
             inputs: vec![JobInput {
                 messages: vec![ChatMessage {
