@@ -9,6 +9,7 @@ mod resets;
 mod settling;
 mod spending;
 mod statements;
+mod usage;
 
 use std::sync::Arc;
 
@@ -208,6 +209,13 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::GetStatementRequest>,
     ) -> Result<Response<wire::GetStatementResponse>, Status> {
         answer(self.statement(request.into_inner()).await)
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<wire::ListUsageRequest>,
+    ) -> Result<Response<wire::ListUsageResponse>, Status> {
+        answer(self.usage(request.into_inner()).await)
     }
 
     async fn request_payout(

@@ -67,6 +67,15 @@ pub const PAYOUT_MIN: Credits = Credits::from_nano(10 * domain::NANO_PER_CREDIT)
 /// The longest destination of a payout, in characters.
 pub const DESTINATION_LENGTH_MAX: usize = 100;
 
+/// The default page of sums over settlements.
+pub const USAGE_PAGE: u32 = 100;
+
+/// The largest page of sums over settlements.
+pub const USAGE_PAGE_MAX: u32 = 1_000;
+
+/// The longest span that is summed up at once: a year.
+pub const USAGE_SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
 /// The default page of payouts.
 pub const PAYOUTS_PAGE: u32 = 50;
 

@@ -23,6 +23,8 @@ pub enum Listing {
     FilteredHistory(u64),
     /// What was spent with a line on a day, by a digest of both.
     Spending(u64),
+    /// Sums over settlements, by a digest of the question.
+    Usage(u64),
 }
 
 impl Listing {
@@ -34,6 +36,7 @@ impl Listing {
             Self::Payouts(digest) => (4, digest),
             Self::FilteredHistory(digest) => (5, digest),
             Self::Spending(digest) => (6, digest),
+            Self::Usage(digest) => (7, digest),
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod seal;
 mod session;
 pub mod sqlite;
 mod statements;
+pub mod usage;
 
 use std::future::Future;
 
@@ -38,6 +39,7 @@ use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
 use refund::{Mending, NewRefund, Refund};
 use reset::{NewReset, OwnerReset, Participation, Reset};
 use seal::{ChainHead, Digest};
+use usage::{UsageQuestion, UsageSum};
 
 use crate::limits::{KEYS_PER_OWNER_MAX, PAYOUT_MIN};
 
@@ -502,6 +504,16 @@ pub trait LedgerStore: Send + Sync + 'static {
         span: Span,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
+
+    /// Sums over what an owner bought and his Islands sold, by day, model and side, after the first `offset` of them; `None`
+    /// if there is no such owner.
+    fn usage(
+        &self,
+        owner: AccountId,
+        question: &UsageQuestion,
+        offset: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<Vec<UsageSum>>, StoreError>> + Send;
 
     /// What one of an owner's Islands had earned before a moment.
     fn earned_before(

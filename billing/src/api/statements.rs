@@ -33,7 +33,7 @@ impl<S: LedgerStore> Api<S> {
         } else {
             Some(id_from_wire("island_id", &request.island_id)?)
         };
-        let span = span(&request)?;
+        let span = span(request.from_us, request.until_us)?;
         let (mut opening, mut booked) = self
             .store
             .booked_between(account, span, STATEMENT_LINES_MAX)
@@ -80,18 +80,19 @@ impl<S: LedgerStore> Api<S> {
     }
 }
 
-fn span(request: &wire::GetStatementRequest) -> Result<Span, FieldError> {
+/// A span of time that was asked for; until now if it has no end.
+pub(super) fn span(from_us: u64, until_us: u64) -> Result<Span, FieldError> {
     let now = now().as_micros();
-    let until = match request.until_us {
+    let until = match until_us {
         0 => now,
         until if until <= now => until,
         _ => return Err(FieldError::new("until_us", "must not be in the future")),
     };
-    if request.from_us > until {
+    if from_us > until {
         return Err(FieldError::new("from_us", "must not be after until_us"));
     }
     Ok(Span {
-        from: Timestamp::from_micros(request.from_us),
+        from: Timestamp::from_micros(from_us),
         until: Timestamp::from_micros(until),
     })
 }

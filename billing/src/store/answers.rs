@@ -13,6 +13,7 @@ use super::refund::Refund;
 use super::reset::{Participation, Reset};
 use super::rows::{self, stored};
 use super::session::{self, Backend, Session, Value, Wanted};
+use super::usage::{UsageQuestion, UsageSum};
 use super::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError, Written, audit, batch, days, statements,
@@ -242,6 +243,30 @@ impl<B: Backend> LedgerStore for B {
         ];
         let settled = ask(self, statements::SETTLED_BETWEEN, within, "list settlements").await?;
         settled.iter().map(rows::settled).collect()
+    }
+
+    async fn usage(
+        &self,
+        owner: AccountId,
+        question: &UsageQuestion,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Option<Vec<UsageSum>>, StoreError> {
+        let Some(owner) = known(self, owner).await? else {
+            return Ok(None);
+        };
+        let values = vec![
+            bytes(owner.id().get()),
+            moment(question.span.from),
+            moment(question.span.until),
+            question.model.as_deref().unwrap_or_default().into(),
+            question.side.map_or(0, |side| i64::from(side.code())).into(),
+            count(limit),
+            stored(offset).into(),
+        ];
+        let sums = ask(self, statements::USAGE, values, "sum up usage").await?;
+        let sums = sums.iter().map(rows::usage);
+        sums.collect::<Result<_, _>>().map(Some)
     }
 
     async fn earned_before(

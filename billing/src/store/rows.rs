@@ -15,6 +15,7 @@ use super::plan::Head;
 use super::refund::Refund;
 use super::reset::{NewReset, Participation, Reset};
 use super::seal::{ChainHead, Digest, Seal};
+use super::usage::{UsageSide, UsageSum};
 use super::{
     Balances, BookedTransfer, ClosedDay, KeptRefusal, Maturing, ReservationRecord, Settled, ShardSettlement,
     StoreError,
@@ -376,6 +377,24 @@ pub(super) fn matured(row: &impl Columns) -> Result<(AccountKey, u64), StoreErro
 /// How far a shard is settled.
 pub(super) fn cursor(row: &impl Columns) -> Result<(ShardId, Sequence), StoreError> {
     Ok((shard(row, 0)?, Sequence::new(unsigned(row, 1)?)))
+}
+
+/// A sum over settlements.
+pub(super) fn usage(row: &impl Columns) -> Result<UsageSum, StoreError> {
+    let credits = |column| int(row, column).map(Credits::from_nano);
+    let side = UsageSide::from_code(int(row, 2)?);
+    Ok(UsageSum {
+        day: day(row, 0)?,
+        model: text(row, 1)?,
+        side: side.ok_or_else(|| damaged("a sum is of no side"))?,
+        jobs: unsigned(row, 3)?,
+        segments: unsigned(row, 4)?,
+        units: unsigned(row, 5)?,
+        charge: credits(6)?,
+        fee: credits(7)?,
+        pool_subsidy: credits(8)?,
+        compensation: credits(9)?,
+    })
 }
 
 /// A liquidity's word in the database.

@@ -155,6 +155,37 @@ pub(super) const SETTLED_BETWEEN: &str = "SELECT shard, lease, sequence, job, ep
     WHERE m.created_at >= $1 AND m.created_at < $2 AND (s.consumer = $3 OR s.island_owner = $3)
     ORDER BY created_at, shard, lease LIMIT $4";
 
+/// By side: what the account bought, and what its Islands sold.
+pub(super) const USAGE: &str = "SELECT day, model, side, jobs, segments, units, charge, fee, pool_subsidy, compensation FROM (
+        SELECT created_at / 86400000000 AS day, model, CAST(1 AS BIGINT) AS side, count(DISTINCT job) AS jobs, count(*) AS segments,
+            CAST(sum(units) AS BIGINT) AS units, CAST(sum(charge) AS BIGINT) AS charge,
+            CAST(sum(CASE liquidity WHEN 'taker' THEN fee ELSE 0 END) AS BIGINT) AS fee,
+            CAST(0 AS BIGINT) AS pool_subsidy, CAST(0 AS BIGINT) AS compensation
+        FROM (
+            SELECT job, model, units, charge, fee, liquidity, pool_subsidy, compensation, created_at FROM settlements
+            WHERE consumer = $1 AND refusal IS NULL AND created_at >= $2 AND created_at < $3
+            UNION ALL
+            SELECT s.job, s.model, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, m.created_at
+            FROM mended_settlements AS m JOIN settlements AS s ON s.shard = m.shard AND s.lease = m.lease
+            WHERE s.consumer = $1 AND m.created_at >= $2 AND m.created_at < $3
+        ) AS settled GROUP BY created_at / 86400000000, model
+        UNION ALL
+        SELECT created_at / 86400000000 AS day, model, CAST(2 AS BIGINT) AS side, count(DISTINCT job) AS jobs, count(*) AS segments,
+            CAST(sum(units) AS BIGINT) AS units, CAST(sum(charge) AS BIGINT) AS charge,
+            CAST(sum(CASE liquidity WHEN 'maker' THEN fee ELSE 0 END) AS BIGINT) AS fee,
+            CAST(sum(pool_subsidy) AS BIGINT) AS pool_subsidy, CAST(sum(compensation) AS BIGINT) AS compensation
+        FROM (
+            SELECT job, model, units, charge, fee, liquidity, pool_subsidy, compensation, created_at FROM settlements
+            WHERE island_owner = $1 AND refusal IS NULL AND created_at >= $2 AND created_at < $3
+            UNION ALL
+            SELECT s.job, s.model, s.units, s.charge, s.fee, s.liquidity, s.pool_subsidy, s.compensation, m.created_at
+            FROM mended_settlements AS m JOIN settlements AS s ON s.shard = m.shard AND s.lease = m.lease
+            WHERE s.island_owner = $1 AND m.created_at >= $2 AND m.created_at < $3
+        ) AS settled GROUP BY created_at / 86400000000, model
+    ) AS sums
+    WHERE (CAST($4 AS TEXT) = '' OR model = $4) AND (CAST($5 AS BIGINT) = 0 OR side = $5)
+    ORDER BY day, model, side LIMIT $6 OFFSET $7";
+
 pub(super) const EARNED_BEFORE: &str = "SELECT CAST(
         coalesce((SELECT sum(charge - CASE liquidity WHEN 'maker' THEN fee ELSE 0 END + pool_subsidy + compensation)
             FROM settlements
@@ -254,7 +285,7 @@ pub(super) const INSERT_RESET_END: &str = "INSERT INTO reset_ends (reset, ended_
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 55] = [
+pub(super) const ALL: [&str; 56] = [
     RESETS,
     OPEN_RESET,
     OWNERS_TO_RESET,
@@ -301,6 +332,7 @@ pub(super) const ALL: [&str; 55] = [
     WORTH_BEFORE,
     BOOKED_BETWEEN,
     SETTLED_BETWEEN,
+    USAGE,
     EARNED_BEFORE,
     SAVE_PAYOUT,
     SAVE_DESTINATION,

@@ -9,6 +9,7 @@ use billing::store::merkle::Day;
 use billing::store::payout::{Payable, Payout, PayoutFilter};
 use billing::store::refund::Refund;
 use billing::store::reset::{Participation, Reset};
+use billing::store::usage::{UsageQuestion, UsageSum};
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, Durability, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
@@ -154,6 +155,16 @@ impl<S: LedgerStore> LedgerStore for Gated<S> {
         limit: u32,
     ) -> Result<Vec<Settled>, StoreError> {
         self.inner.settled_between(owner, span, limit).await
+    }
+
+    async fn usage(
+        &self,
+        owner: AccountId,
+        question: &UsageQuestion,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Option<Vec<UsageSum>>, StoreError> {
+        self.inner.usage(owner, question, offset, limit).await
     }
 
     async fn earned_before(

@@ -21,4 +21,5 @@ mod spending;
 mod statements;
 mod support;
 mod syncs;
+mod usage;
 mod wire;

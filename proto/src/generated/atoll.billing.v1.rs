@@ -692,6 +692,76 @@ pub struct UsageLine {
     #[prost(int64, tag = "6")]
     pub earned_nano: i64,
 }
+/// Asks for sums over settlements.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListUsageRequest {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// The first moment.
+    #[prost(uint64, tag = "2")]
+    pub from_us: u64,
+    /// The first moment after it, at most 366 days later; 0 is now. Give one if you ask for more than a page: today is not
+    /// over.
+    #[prost(uint64, tag = "3")]
+    pub until_us: u64,
+    /// Only this model, if given.
+    #[prost(string, tag = "4")]
+    pub model: ::prost::alloc::string::String,
+    /// Only this side, if given.
+    #[prost(enumeration = "UsageSide", tag = "5")]
+    pub side: i32,
+    /// At most so many; 0 is 100, the most is 1,000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+    /// Where the page before ended. A token belongs to its question.
+    #[prost(string, tag = "7")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Sums over settlements.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUsageResponse {
+    /// By day, model and side.
+    #[prost(message, repeated, tag = "1")]
+    pub usage: ::prost::alloc::vec::Vec<Usage>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What was bought, or sold, of a model on a day. Its sums are those of the account's statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Usage {
+    /// The day (UTC), `2026-01-31`.
+    #[prost(string, tag = "1")]
+    pub date: ::prost::alloc::string::String,
+    /// The model.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// Which side.
+    #[prost(enumeration = "UsageSide", tag = "3")]
+    pub side: i32,
+    /// Jobs that were settled, each once a day however often it failed over.
+    #[prost(uint64, tag = "4")]
+    pub jobs: u64,
+    /// Segments of jobs that were settled.
+    #[prost(uint64, tag = "5")]
+    pub segments: u64,
+    /// Work units billed.
+    #[prost(uint64, tag = "6")]
+    pub units: u64,
+    /// What they cost, or brought.
+    #[prost(int64, tag = "7")]
+    pub charge_nano: i64,
+    /// The fee that this side paid on top, or out of it: whoever took the other's order pays it.
+    #[prost(int64, tag = "8")]
+    pub fee_nano: i64,
+    /// What the failover pool added to what was earned.
+    #[prost(int64, tag = "9")]
+    pub pool_subsidy_nano: i64,
+    /// What the exchange added for jobs that it lost.
+    #[prost(int64, tag = "10")]
+    pub compensation_nano: i64,
+}
 /// A payout. Virtual, without cash value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Payout {
@@ -1043,6 +1113,39 @@ impl IslandStanding {
             "ISLAND_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
             "ISLAND_STANDING_ESTABLISHED" => Some(Self::Established),
             "ISLAND_STANDING_PROBATION" => Some(Self::Probation),
+            _ => None,
+        }
+    }
+}
+/// On which side of a trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UsageSide {
+    /// Not given: both.
+    Unspecified = 0,
+    /// What the account bought.
+    Consumer = 1,
+    /// What its Islands sold.
+    IslandOwner = 2,
+}
+impl UsageSide {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "USAGE_SIDE_UNSPECIFIED",
+            Self::Consumer => "USAGE_SIDE_CONSUMER",
+            Self::IslandOwner => "USAGE_SIDE_ISLAND_OWNER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "USAGE_SIDE_UNSPECIFIED" => Some(Self::Unspecified),
+            "USAGE_SIDE_CONSUMER" => Some(Self::Consumer),
+            "USAGE_SIDE_ISLAND_OWNER" => Some(Self::IslandOwner),
             _ => None,
         }
     }
@@ -1704,6 +1807,31 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Sums up what an account bought and what its Islands sold, by day (UTC) and model, oldest day first.
+        pub async fn list_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/ListUsage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("atoll.billing.v1.BillingService", "ListUsage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Asks for earnings to be paid out: their credits are held at once. At least 10 credits, and one a day (UTC).
         pub async fn request_payout(
             &mut self,
@@ -2135,6 +2263,14 @@ pub mod billing_service_server {
             request: tonic::Request<super::GetStatementRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        >;
+        /// Sums up what an account bought and what its Islands sold, by day (UTC) and model, oldest day first.
+        async fn list_usage(
+            &self,
+            request: tonic::Request<super::ListUsageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListUsageResponse>,
             tonic::Status,
         >;
         /// Asks for earnings to be paid out: their credits are held at once. At least 10 credits, and one a day (UTC).
@@ -3145,6 +3281,51 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/ListUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListUsageSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::ListUsageRequest>
+                    for ListUsageSvc<T> {
+                        type Response = super::ListUsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListUsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::list_usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListUsageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -244,6 +244,8 @@ mod tests {
             (DUE, "transfers_of_creditor"),
             (FIRST_OPEN_DAY, "settlements_of_day"),
             (SETTLEMENTS_OF_DAY, "settlements_of_day"),
+            (USAGE, "settlements_of_consumer"),
+            (USAGE, "settlements_of_island_owner"),
         ];
         for (statement, index) in indexed {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));

@@ -1,6 +1,6 @@
 //! The ledger and the plan without a database: what every store must do, said once more in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use billing::limits::{LEASES_OF_JOB_MAX, PAYOUT_MIN};
@@ -11,12 +11,14 @@ use billing::store::plan::{Rows, Working};
 use billing::store::refund::Refund;
 use billing::store::reset::{Participation, Reset};
 use billing::store::seal::ChainHead;
+use billing::store::usage::{UsageQuestion, UsageSide, UsageSum};
 use billing::store::{
     AuditReport, Balances, BookedTransfer, Change, ClosedDay, LedgerStore, Maturing, Outcome,
     ReservationRecord, Settled, Span, StoreError,
 };
 use domain::{
-    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Sequence, ShardId, Standing, Timestamp, TransferId,
+    AccountId, Credits, IslandId, JobId, KeyId, LeaseId, Liquidity, Sequence, ShardId, Standing, Timestamp,
+    TransferId,
 };
 use ledger::{AccountKey, Owner, TransferKind};
 use proto::convert::billing::{SpendingLimit, SpendingTotal};
@@ -426,6 +428,62 @@ impl LedgerStore for PureStore {
             .collect();
         settled.sort_by_key(|settled| settled.at);
         Ok(limited(settled.into_iter(), limit))
+    }
+
+    async fn usage(
+        &self,
+        owner: AccountId,
+        question: &UsageQuestion,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Option<Vec<UsageSum>>, StoreError> {
+        if self.books().knows(owner).is_none() {
+            return Ok(None);
+        }
+        let settled = self.settled_between(owner, question.span, u32::MAX).await?;
+        let mut sums: BTreeMap<(Day, String, UsageSide), (UsageSum, BTreeSet<JobId>)> = BTreeMap::new();
+        for settled in settled {
+            let (day, claim) = (Day::of(settled.at), settled.settlement.settlement);
+            for side in [UsageSide::Consumer, UsageSide::IslandOwner] {
+                let (who, fee_when) = match side {
+                    UsageSide::Consumer => (claim.consumer, Liquidity::Taker),
+                    UsageSide::IslandOwner => (claim.island_owner, Liquidity::Maker),
+                };
+                let other_model = question.model.as_ref().is_some_and(|model| *model != claim.model);
+                if who != owner || other_model || question.side.is_some_and(|asked| asked != side) {
+                    continue;
+                }
+                let place = (day, claim.model.clone(), side);
+                let nothing = || UsageSum {
+                    day,
+                    model: claim.model.clone(),
+                    side,
+                    jobs: 0,
+                    segments: 0,
+                    units: 0,
+                    charge: Credits::ZERO,
+                    fee: Credits::ZERO,
+                    pool_subsidy: Credits::ZERO,
+                    compensation: Credits::ZERO,
+                };
+                let (sum, jobs) = sums.entry(place).or_insert_with(|| (nothing(), BTreeSet::new()));
+                jobs.insert(claim.job);
+                sum.jobs = u64::try_from(jobs.len()).unwrap();
+                sum.segments += 1;
+                sum.units += claim.bill.units.get();
+                let add = |to: &mut Credits, more: Credits| *to = to.checked_add(more).unwrap();
+                add(&mut sum.charge, claim.bill.charge);
+                if claim.bill.bid_liquidity == fee_when {
+                    add(&mut sum.fee, claim.bill.fee);
+                }
+                if side == UsageSide::IslandOwner {
+                    add(&mut sum.pool_subsidy, claim.bill.pool_subsidy);
+                    add(&mut sum.compensation, claim.compensation);
+                }
+            }
+        }
+        let sums = sums.into_values().map(|(sum, _)| sum);
+        Ok(Some(limited(sums.skip(usize::try_from(offset).unwrap()), limit)))
     }
 
     async fn earned_before(

@@ -596,6 +596,13 @@ impl BillingService for Billing {
         Err(Status::unimplemented("not used"))
     }
 
+    async fn list_usage(
+        &self,
+        _: Request<wire::ListUsageRequest>,
+    ) -> Result<Response<wire::ListUsageResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
     async fn get_statement(
         &self,
         _: Request<wire::GetStatementRequest>,

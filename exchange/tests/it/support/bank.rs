@@ -139,6 +139,7 @@ delegate! {
     get_balance: GetBalanceRequest => GetBalanceResponse;
     list_transfers: ListTransfersRequest => ListTransfersResponse;
     list_reserved_balances: ListReservedBalancesRequest => ListReservedBalancesResponse;
+    list_usage: ListUsageRequest => ListUsageResponse;
     get_statement: GetStatementRequest => GetStatementResponse;
     request_payout: RequestPayoutRequest => RequestPayoutResponse;
     set_payout_destination: SetPayoutDestinationRequest => SetPayoutDestinationResponse;
