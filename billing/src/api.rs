@@ -18,7 +18,7 @@ use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_server::BillingService;
 use tonic::{Request, Response, Status};
 
-use crate::config::Payouts;
+use crate::config::{Payouts, SignUps};
 use crate::error::ApiError;
 use crate::store::{LedgerStore, Outcome};
 use crate::writer::WriterHandle;
@@ -29,16 +29,18 @@ pub struct Api<S> {
     store: Arc<S>,
     writer: WriterHandle,
     payouts: Payouts,
+    sign_ups: SignUps,
 }
 
 impl<S: LedgerStore> Api<S> {
     /// Answers out of `store`, writing through `writer`.
     #[must_use]
-    pub const fn new(store: Arc<S>, writer: WriterHandle, payouts: Payouts) -> Self {
+    pub const fn new(store: Arc<S>, writer: WriterHandle, payouts: Payouts, sign_ups: SignUps) -> Self {
         Self {
             store,
             writer,
             payouts,
+            sign_ups,
         }
     }
 }
@@ -52,6 +54,7 @@ fn unexpected(outcome: Outcome) -> ApiError {
         | Outcome::Reserved(_)
         | Outcome::Key(_)
         | Outcome::Rotated { .. }
+        | Outcome::SignedUp { .. }
         | Outcome::Revoked
         | Outcome::SpendingLimited
         | Outcome::SpendingNoted
@@ -90,6 +93,13 @@ impl<S: LedgerStore> BillingService for Api<S> {
         request: Request<wire::GrantCreditsRequest>,
     ) -> Result<Response<wire::GrantCreditsResponse>, Status> {
         answer(self.grant(request.into_inner()).await)
+    }
+
+    async fn sign_up(
+        &self,
+        request: Request<wire::SignUpRequest>,
+    ) -> Result<Response<wire::SignUpResponse>, Status> {
+        answer(self.make_sign_up(request.into_inner()).await)
     }
 
     async fn create_api_key(

@@ -39,6 +39,11 @@ const PAYOUT_INTERVAL: Duration = Duration::from_secs(60);
 /// A thousand credits are what a busy Island earns in weeks: somebody should look at more.
 const APPROVAL_ABOVE_CREDITS: u32 = 1_000;
 
+/// Ten credits are some seven hundred short answers: enough to find out whether one wants more.
+const STARTER_GRANT_CREDITS: u32 = 10;
+/// A thousand accounts a day are more than an operator welcomes in person, and ten thousand credits are not much to lose.
+const SIGN_UPS_PER_DAY_MAX: u32 = 1_000;
+
 /// The longest that earnings may be held back: a year. Beyond it a delay is a mistake.
 const MATURITY_DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -67,6 +72,8 @@ pub struct Config {
     pub maturity: Maturity,
     /// How payouts are made.
     pub payouts: Payouts,
+    /// Whether and how strangers make their own account.
+    pub sign_up: SignUps,
 }
 
 /// When earnings become available.
@@ -147,6 +154,36 @@ impl Default for Payouts {
     }
 }
 
+/// Whether and how strangers make their own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignUps {
+    /// Whether anybody may. Not unless the operator says so: each new account is given credits.
+    pub enabled: bool,
+    /// How many whole credits a new account is given.
+    pub starter_grant_credits: u32,
+    /// How many may sign up in a day (UTC), from wherever.
+    pub per_day_max: u32,
+}
+
+impl SignUps {
+    /// What a new account is given.
+    #[must_use]
+    pub fn grant(self) -> Credits {
+        Credits::from_whole(i64::from(self.starter_grant_credits)).unwrap_or(Credits::MAX)
+    }
+}
+
+impl Default for SignUps {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            starter_grant_credits: STARTER_GRANT_CREDITS,
+            per_day_max: SIGN_UPS_PER_DAY_MAX,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -159,6 +196,7 @@ impl Default for Config {
             service_token_file: None,
             maturity: Maturity::default(),
             payouts: Payouts::default(),
+            sign_up: SignUps::default(),
         }
     }
 }

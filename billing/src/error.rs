@@ -31,6 +31,9 @@ pub enum ApiError {
     /// The key was revoked.
     #[error("the key with this hash was revoked")]
     RevokedSecret,
+    /// Nobody may sign up by himself.
+    #[error("nobody may sign up here; ask the operator for an account")]
+    SignUpOff,
     /// The key has expired.
     #[error("the key with this hash has expired")]
     ExpiredSecret,
@@ -63,6 +66,7 @@ impl From<ApiError> for Status {
             ApiError::UnknownSecret => status(Code::NotFound, "UNKNOWN_KEY", DOMAIN, message),
             ApiError::StatementTooLong => status(Code::OutOfRange, "STATEMENT_TOO_LONG", DOMAIN, message),
             ApiError::RevokedSecret => status(Code::PermissionDenied, "REVOKED_API_KEY", DOMAIN, message),
+            ApiError::SignUpOff => status(Code::FailedPrecondition, "SIGN_UP_OFF", DOMAIN, message),
             ApiError::ExpiredSecret => status(Code::PermissionDenied, "EXPIRED_API_KEY", DOMAIN, message),
             ApiError::Write(WriteError::Busy) => status(Code::ResourceExhausted, "TOO_BUSY", DOMAIN, message),
             ApiError::Write(WriteError::Stopped) => status(Code::Unavailable, "STOPPING", DOMAIN, message),
@@ -86,7 +90,9 @@ fn rejected(rejection: &Rejection) -> Status {
         | Rejection::UnknownReset
         | Rejection::UnknownSettlement(_) => (Code::NotFound, HashMap::new()),
         Rejection::PayoutTooSmall | Rejection::ExpiryPassed => (Code::InvalidArgument, HashMap::new()),
-        Rejection::PayoutToday | Rejection::TooManyKeys => (Code::ResourceExhausted, HashMap::new()),
+        Rejection::PayoutToday | Rejection::TooManyKeys | Rejection::SignUpsToday => {
+            (Code::ResourceExhausted, HashMap::new())
+        }
         Rejection::AlreadyRotated { successor } => (
             Code::FailedPrecondition,
             HashMap::from([("successor_key_id".to_owned(), successor.to_string())]),

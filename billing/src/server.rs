@@ -179,7 +179,7 @@ async fn serve<S: LedgerStore>(
         now,
         stop.clone(),
     ));
-    let api = Api::new(Arc::clone(&store), writer, config.payouts);
+    let api = Api::new(Arc::clone(&store), writer, config.payouts, config.sign_up);
     let answered = answer_calls(api, listeners.calls, check, shutdown).await;
     stop.trigger();
     timer.await.context("the maturity timer ended")?;

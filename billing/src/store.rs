@@ -21,6 +21,8 @@ pub mod reset;
 mod rows;
 pub mod seal;
 mod session;
+pub mod sign_up;
+mod sign_ups;
 pub mod sqlite;
 mod statements;
 pub mod usage;
@@ -39,6 +41,7 @@ use payout::{NewPayout, Payable, Payout, PayoutFilter, PayoutState, PayoutStep};
 use refund::{Mending, NewRefund, Refund};
 use reset::{NewReset, OwnerReset, Participation, Reset};
 use seal::{ChainHead, Digest};
+use sign_up::NewSignUp;
 use usage::{UsageQuestion, UsageSum};
 
 use crate::limits::{KEYS_PER_OWNER_MAX, PAYOUT_MIN};
@@ -75,6 +78,8 @@ pub enum Change {
         /// At most so much.
         wanted: Credits,
     },
+    /// Make an owner who asks for it himself, with a key and a grant.
+    SignUp(NewSignUp),
     /// Make a key.
     CreateKey(NewKey),
     /// Make a key's successor, and bring the key's own end forward.
@@ -163,6 +168,15 @@ pub enum Outcome {
     Booked(Applied),
     /// Reserved so much, now or before.
     Reserved(Credits),
+    /// The owner, made now or before, with his first key and what was granted.
+    SignedUp {
+        /// The owner.
+        owner: AccountId,
+        /// His first key.
+        key: KeyMade,
+        /// The starter grant.
+        granted: Credits,
+    },
     /// The key.
     Key(KeyMade),
     /// The key's successor.
@@ -215,6 +229,9 @@ pub enum Rejection {
     /// No such key.
     #[error("there is no key {0}")]
     UnknownKey(KeyId),
+    /// As many as may have signed up today.
+    #[error("as many as may have signed up today; the next can tomorrow (UTC)")]
+    SignUpsToday,
     /// The key was revoked.
     #[error("{0} was revoked")]
     KeyRevoked(KeyId),
@@ -601,6 +618,7 @@ impl Outcome {
             | Self::Reserved(_)
             | Self::Key(_)
             | Self::Rotated { .. }
+            | Self::SignedUp { .. }
             | Self::SpendingLimited
             | Self::SpendingNoted
             | Self::Revoked

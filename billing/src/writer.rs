@@ -262,6 +262,7 @@ fn weight(change: &Change) -> usize {
         Change::OpenOwner { .. }
         | Change::Reserve { .. }
         | Change::CreateKey(_)
+        | Change::SignUp(_)
         | Change::RotateKey(_)
         | Change::RevokeKey(_)
         | Change::LimitSpending(..)

@@ -11,9 +11,9 @@ use domain::{AccountId, Credits, KeyId, Sequence, ShardId, Timestamp, TransferId
 use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::convert::billing::{
-    SettleBatch, SpendingTotal, optional_time_from_wire, reserve_to_wire, return_to_wire, scope_from_wire,
-    scope_to_wire, sequence_from_wire, settle_to_wire, spending_from_wire, spending_limit_from_wire,
-    spending_to_wire,
+    CreateAccount, SettleBatch, SpendingTotal, optional_time_from_wire, reserve_to_wire, return_to_wire,
+    scope_from_wire, scope_to_wire, sequence_from_wire, settle_to_wire, spending_from_wire,
+    spending_limit_from_wire, spending_to_wire,
 };
 use proto::convert::{FieldError, FieldResult, id_from_wire};
 use service::secret::Secret;
@@ -38,6 +38,8 @@ pub const BATCH_TIMEOUTS: u32 = 5;
 pub const ATTEMPTS_MAX: u32 = 4;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// What billing calls it when too many changes wait to be written.
+const TOO_BUSY: &str = "TOO_BUSY";
 /// An audit of a million accounts fits.
 const MESSAGE_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
@@ -118,6 +120,21 @@ pub struct CreatedKey {
     pub key: KeyId,
     /// The secret, shown once.
     pub secret: Secret,
+}
+
+/// Somebody who signed up.
+#[derive(Clone, Debug)]
+pub struct SignedUp {
+    /// His account.
+    pub account: AccountId,
+    /// His first key.
+    pub key: KeyId,
+    /// Its secret; none if the account was made before.
+    pub secret: Option<Secret>,
+    /// Whether the account was made before.
+    pub made_before: bool,
+    /// What he was granted.
+    pub granted: Credits,
 }
 
 /// An account's balances.
@@ -314,6 +331,33 @@ impl BillingClient {
         Ok(CreatedKey {
             key: id_from_wire("key_id", &answer.key_id)?,
             secret: Secret::new(answer.secret),
+        })
+    }
+
+    /// Makes an account with a key and a grant for somebody who asks for it himself; repeating the request id returns the
+    /// same one without its secret.
+    ///
+    /// # Errors
+    /// `Refused` when nobody may sign up, or nobody any more today.
+    pub async fn sign_up(&self, asked: CreateAccount) -> Result<SignedUp, BillingError> {
+        let request = wire::SignUpRequest {
+            request_id: asked.request_id,
+            display_name: asked.display_name,
+        };
+        let call = |mut service: Service| {
+            let request = request.clone();
+            async move { service.sign_up(request).await }
+        };
+        // Not repeated by itself: the answer to a second attempt has no secret, and the first may have been lost on its way.
+        let answer = self.call(Repeat::Never, self.timeout, call).await?;
+        Ok(SignedUp {
+            account: id_from_wire("account_id", &answer.account_id)?,
+            key: id_from_wire("key_id", &answer.key_id)?,
+            secret: Some(answer.secret)
+                .filter(|secret| !secret.is_empty())
+                .map(Secret::new),
+            made_before: answer.made_before,
+            granted: Credits::from_nano(answer.granted_nano),
         })
     }
 
@@ -551,6 +595,13 @@ fn reservation_from_wire(reservation: &wire::Reservation) -> FieldResult<Reserva
 /// this side carries none of the codes of a refusal.
 fn error_of(status: &Status) -> BillingError {
     let message = status.message().to_owned();
+    // Too much of something for today is a word about the request too; a writer who is busy is not.
+    let reason = service::errors::reason_of(status);
+    if status.code() == Code::ResourceExhausted
+        && let Some(code) = reason.filter(|reason| reason != TOO_BUSY)
+    {
+        return BillingError::Refused { code, message };
+    }
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound

@@ -9,6 +9,7 @@ mod file;
 mod regions;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// How long jobs that run may go on after the exchange was told to stop: about the longest answer of a small model.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often an address may sign up in an hour: a household, or a classroom after a few hours.
+pub const SIGN_UPS_PER_HOUR: NonZeroU32 = NonZeroU32::new(5).expect("five is above zero");
 
 /// A configuration file with every key and its default, for people to start from.
 pub const SAMPLE: &str = include_str!("config/sample.toml");
@@ -117,6 +121,8 @@ pub struct GatewayLimits {
     pub session_resume_within: Duration,
     /// See [`KEY_KEPT`].
     pub key_kept: Duration,
+    /// See [`SIGN_UPS_PER_HOUR`].
+    pub sign_ups_per_hour: NonZeroU32,
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// See [`DRAIN_TIMEOUT`].
@@ -133,6 +139,7 @@ impl Default for GatewayLimits {
             stream_stall_timeout: STREAM_STALL_TIMEOUT,
             session_resume_within: SESSION_RESUME_WITHIN,
             key_kept: KEY_KEPT,
+            sign_ups_per_hour: SIGN_UPS_PER_HOUR,
             connections_max: CONNECTIONS_MAX,
             drain_timeout: DRAIN_TIMEOUT,
         }

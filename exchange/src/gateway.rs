@@ -15,6 +15,7 @@ pub(crate) mod order;
 mod payload_key;
 pub(crate) mod reports;
 mod server;
+mod sign_up;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ pub use payload_key::PayloadKey;
 use admission::Admission;
 use auth::{Keys, bearer};
 use errors::{OPERATOR_ONLY, Refusal, WRONG_KEY_SCOPE};
+use sign_up::SignUpLimiter;
 
 /// What the gateway works with.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ struct Inner {
     parts: Parts,
     operator: Option<Digest>,
     admission: Admission,
+    sign_ups: SignUpLimiter,
     /// Tasks that carry a stream to its client.
     streams: TaskTracker,
     started: Timestamp,
@@ -121,6 +124,7 @@ impl Gateway {
             parts,
             operator,
             admission: Admission::new(limits.jobs_per_account_max, limits.jobs_max),
+            sign_ups: SignUpLimiter::new(limits.sign_ups_per_hour),
             streams: TaskTracker::new(),
             started: now(),
             indicative: Mutex::default(),

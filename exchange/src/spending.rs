@@ -225,6 +225,11 @@ impl Spending {
     }
 }
 
+/// How long it is until the next day (UTC) begins.
+pub(crate) fn until_midnight(now: Timestamp) -> Duration {
+    Day(Day::of(now).0.saturating_add(1)).start().since(now)
+}
+
 /// What a client is told.
 fn refusal(refused: Refused, cost: Credits, now: Timestamp) -> Refusal {
     match refused {
@@ -238,8 +243,7 @@ fn refusal(refused: Refused, cost: Credits, now: Timestamp) -> Refusal {
                 Whose::Key => (KEY_SPENDING_LIMIT, "this API key"),
                 Whose::User => (USER_SPENDING_LIMIT, "this end user of the API key"),
             };
-            let resets = Day(Day::of(now).0.saturating_add(1)).start();
-            let left = resets.since(now);
+            let left = until_midnight(now);
             kind.because(format!(
                 "{who} may spend {limit} credits a day: {spent} are spent, {bound} are bound by jobs that have not ended, \
                  and this bid may cost {cost}; the day ends at 00:00 UTC, in {} min",

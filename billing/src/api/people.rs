@@ -3,7 +3,7 @@
 use domain::{AccountId, Timestamp};
 use proto::billing::v1 as wire;
 use proto::convert::billing::{
-    create_account_from_wire, create_key_from_wire, rotate_key_from_wire, scope_to_wire,
+    create_account_from_wire, create_key_from_wire, rotate_key_from_wire, scope_to_wire, sign_up_from_wire,
     spending_limit_to_wire,
 };
 use proto::convert::{FieldError, id_from_wire};
@@ -13,6 +13,7 @@ use super::{Api, now, unexpected};
 use crate::error::ApiError;
 use crate::keys::{new_secret, sha256};
 use crate::store::key::{KeptSecret, KeyMade, KeyRecord, KeyRequest, NewKey, Rotation};
+use crate::store::sign_up::NewSignUp;
 use crate::store::{Change, LedgerStore, Outcome, Rejection};
 
 impl<S: LedgerStore> Api<S> {
@@ -31,6 +32,35 @@ impl<S: LedgerStore> Api<S> {
         };
         Ok(wire::CreateAccountResponse {
             account_id: account.to_string(),
+        })
+    }
+
+    pub(super) async fn make_sign_up(
+        &self,
+        request: wire::SignUpRequest,
+    ) -> Result<wire::SignUpResponse, ApiError> {
+        let request = sign_up_from_wire(request)?;
+        if !self.sign_ups.enabled {
+            return Err(ApiError::SignUpOff);
+        }
+        let (secret, kept) = fresh_secret()?;
+        let sign_up = NewSignUp {
+            request_id: request.request_id,
+            display_name: request.display_name,
+            secret: kept,
+            grant: self.sign_ups.grant(),
+            per_day_max: self.sign_ups.per_day_max,
+        };
+        let outcome = self.writer.write_one(Change::SignUp(sign_up)).await?;
+        let Outcome::SignedUp { owner, key, granted } = outcome else {
+            return Err(unexpected(outcome));
+        };
+        Ok(wire::SignUpResponse {
+            account_id: owner.to_string(),
+            key_id: key.id().to_string(),
+            secret: shown(key, &secret),
+            made_before: is_before(key),
+            granted_nano: granted.as_nano(),
         })
     }
 

@@ -45,6 +45,7 @@ impl<S: LedgerStore> Api<S> {
                 | Outcome::Reserved(_)
                 | Outcome::Key(_)
                 | Outcome::Rotated { .. }
+                | Outcome::SignedUp { .. }
                 | Outcome::Revoked
                 | Outcome::SpendingLimited
                 | Outcome::SpendingNoted

@@ -8,7 +8,7 @@ use super::reset::Reset;
 use super::rows::{self, stored};
 use super::seal::Seal;
 use super::session::{self, Session, Value, Wanted};
-use super::{Change, Outcome, StoreError, Written, keys, statements};
+use super::{Change, Outcome, StoreError, Written, keys, sign_ups, statements};
 
 pub(super) async fn commit<S: Session>(
     session: &mut S,
@@ -93,6 +93,7 @@ async fn load_people<S: Session>(
     working: &mut Working,
 ) -> Result<(), StoreError> {
     keys::load(session, needs, working).await?;
+    sign_ups::load(session, needs, working).await?;
     let requests = Wanted::Texts(needs.requests.iter().cloned().collect());
     for row in session.find(S::OWN.owners_by_request, requests).await? {
         let owner = OwnerRow {
@@ -153,7 +154,8 @@ async fn write<S: Session>(session: &mut S, working: &Working) -> Result<(), Sto
     write_refunds(session, rows, at).await?;
     write_resets(session, rows, at).await?;
     write_payouts(session, rows).await?;
-    keys::write(session, rows, at).await
+    keys::write(session, rows, at).await?;
+    sign_ups::write(session, rows).await
 }
 
 /// Keeps a seal.

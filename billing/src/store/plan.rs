@@ -8,6 +8,7 @@ mod needs;
 mod payouts;
 mod refunds;
 mod resets;
+mod sign_ups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +16,12 @@ use domain::{AccountId, Credits, KeyId, LeaseId, Sequence, ShardId, Timestamp, T
 use ledger::{AccountKey, Applied, Ledger, Mode, Owner, Refusal, Transfer, TransferKind, TransferSource};
 
 use super::key::{KeyRow, KeyState};
+use super::merkle::Day;
 use super::payout::{PaidOut, Payout};
 use super::refund::{Mending, Refund};
 use super::reset::Reset;
 use super::seal::{Digest, Seal};
+use super::sign_up::SignUp;
 use super::{BookedTransfer, Change, KeptRefusal, Maturing, Outcome, Rejection, ShardSettlement};
 
 use proto::convert::billing::{Settlement, SpendingLimit, SpendingTotal};
@@ -54,6 +57,8 @@ pub struct Rows {
     pub settlements: Vec<(ShardSettlement, Option<KeptRefusal>)>,
     /// Where cursors are now.
     pub cursors: BTreeMap<ShardId, Sequence>,
+    /// Those who signed up.
+    pub sign_ups: Vec<SignUp>,
     /// Keys made.
     pub keys: Vec<KeyRow>,
     /// Keys that end sooner now, and when.
@@ -132,6 +137,10 @@ pub struct Working {
     pub keys: BTreeMap<KeyId, KeyState>,
     /// Keys that exist by their owner and what they were asked for under, with the digest of the rest.
     pub key_requests: BTreeMap<(AccountId, String), (KeyId, Digest)>,
+    /// Those who signed up, by their request.
+    pub sign_ups: BTreeMap<String, SignUp>,
+    /// How many signed up in a day.
+    pub sign_up_counts: BTreeMap<Day, u32>,
     /// How many keys owners have made.
     pub key_counts: BTreeMap<AccountId, u32>,
     /// Settlements that exist.
@@ -184,6 +193,7 @@ impl Working {
             }
             Change::CreateKey(key) => self.create_key(key),
             Change::RotateKey(rotation) => self.rotate_key(rotation),
+            Change::SignUp(asked) => self.sign_up(asked),
             Change::RevokeKey(key) => self.revoke_key(*key),
             Change::LimitSpending(key, limit) => self.limit_spending(*key, *limit),
             Change::NoteSpending(total) => self.note_spending(*total),
@@ -441,6 +451,7 @@ impl Rejection {
             Self::Ledger(refusal) => refusal.code(),
             Self::RequestDiffers => "REQUEST_DIFFERS",
             Self::UnknownKey(_) => "UNKNOWN_KEY",
+            Self::SignUpsToday => "SIGN_UPS_TODAY",
             Self::KeyRevoked(_) => "REVOKED_API_KEY",
             Self::KeyExpired(_) => "EXPIRED_API_KEY",
             Self::AlreadyRotated { .. } => "ALREADY_ROTATED",

@@ -15,6 +15,7 @@ use super::plan::Head;
 use super::refund::Refund;
 use super::reset::{NewReset, Participation, Reset};
 use super::seal::{ChainHead, Digest, Seal};
+use super::sign_up::SignUp;
 use super::usage::{UsageSide, UsageSum};
 use super::{
     Balances, BookedTransfer, ClosedDay, KeptRefusal, Maturing, ReservationRecord, Settled, ShardSettlement,
@@ -542,6 +543,17 @@ pub(super) fn key_state(row: &impl Columns) -> Result<(KeyId, KeyState), StoreEr
 pub(super) fn key_request(row: &impl Columns) -> Result<((AccountId, String), (KeyId, Digest)), StoreError> {
     let request = (owner(row, 0)?.id(), text(row, 1)?);
     Ok((request, (key_id(row, 2)?, bytes(row, 3)?)))
+}
+
+/// Somebody who signed up.
+pub(super) fn sign_up(row: &impl Columns) -> Result<SignUp, StoreError> {
+    Ok(SignUp {
+        request_id: text(row, 0)?,
+        owner: owner(row, 1)?.id(),
+        key: key_id(row, 2)?,
+        day: day(row, 3)?,
+        granted: Credits::from_nano(int(row, 4)?),
+    })
 }
 
 /// How many keys an owner has made.

@@ -93,6 +93,7 @@ pub(super) struct OwnStatements {
     pub(super) settlements: &'static str,
     pub(super) cursors: &'static str,
     pub(super) keys: &'static str,
+    pub(super) sign_ups: &'static str,
     pub(super) key_requests: &'static str,
     pub(super) key_counts: &'static str,
     pub(super) owners_by_request: &'static str,

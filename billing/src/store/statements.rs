@@ -19,6 +19,11 @@ pub(super) const INSERT_KEY: &str =
         request_sha256, rotated_from, line)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
+pub(super) const SIGN_UPS_OF_DAY: &str = "SELECT count(*) FROM sign_ups WHERE day = $1";
+
+pub(super) const INSERT_SIGN_UP: &str =
+    "INSERT INTO sign_ups (request_id, owner, key, day, granted) VALUES ($1, $2, $3, $4, $5)";
+
 pub(super) const EXPIRE_KEY: &str = "UPDATE api_keys SET expires_at = $2 WHERE id = $1";
 
 pub(super) const REVOKE_KEY: &str =
@@ -285,7 +290,7 @@ pub(super) const INSERT_RESET_END: &str = "INSERT INTO reset_ends (reset, ended_
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 56] = [
+pub(super) const ALL: [&str; 58] = [
     RESETS,
     OPEN_RESET,
     OWNERS_TO_RESET,
@@ -302,6 +307,8 @@ pub(super) const ALL: [&str; 56] = [
     INSERT_SEAL,
     MOVE_CURSOR,
     INSERT_KEY,
+    SIGN_UPS_OF_DAY,
+    INSERT_SIGN_UP,
     EXPIRE_KEY,
     KEY_BY_ID,
     LIMIT_SPENDING,

@@ -26,6 +26,7 @@ fn code(outcome: &Outcome) -> &str {
         | Outcome::Reserved(_)
         | Outcome::Key(_)
         | Outcome::Rotated { .. }
+        | Outcome::SignedUp { .. }
         | Outcome::Revoked
         | Outcome::SpendingLimited
         | Outcome::SpendingNoted

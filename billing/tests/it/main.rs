@@ -17,6 +17,7 @@ mod resets;
 mod scripts;
 mod service_life;
 mod settling;
+mod sign_ups;
 mod spending;
 mod statements;
 mod support;

@@ -1,6 +1,7 @@
 //! The configuration as it is written: a TOML table, walked key by key so that every mistake is found in one go.
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -119,10 +120,12 @@ fn read_regions(written: Table, mistakes: &mut Mistakes) -> RegionTable {
 
 fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     let mut limits = GatewayLimits::default();
+    let mut sign_ups_per_hour = limits.sign_ups_per_hour.get();
     let mut keys = Keys::new("limits.", written, mistakes);
     keys.number("jobs_per_account_max", &mut limits.jobs_per_account_max);
     keys.number("jobs_max", &mut limits.jobs_max);
     keys.number("body_bytes_max", &mut limits.body_bytes_max);
+    keys.number("sign_ups_per_hour", &mut sign_ups_per_hour);
     keys.number("connections_max", &mut limits.connections_max);
     keys.seconds("request_read_timeout_s", &mut limits.request_read_timeout);
     keys.seconds("stream_stall_timeout_s", &mut limits.stream_stall_timeout);
@@ -130,6 +133,7 @@ fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     keys.seconds("key_kept_s", &mut limits.key_kept);
     keys.seconds("drain_timeout_s", &mut limits.drain_timeout);
     keys.finish();
+    limits.sign_ups_per_hour = NonZeroU32::new(sign_ups_per_hour).unwrap_or(limits.sign_ups_per_hour);
     limits
 }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod chat;
+mod sign_up;
 mod sse;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub(super) fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/sign-up", post(sign_up::make))
         .route("/v1/models", get(list_models))
         .route("/v1/models/{*model}", get(get_model))
         .route("/healthz", get(healthz))

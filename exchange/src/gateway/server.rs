@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
+use super::sign_up::ClientAddress;
 use crate::config::GatewayLimits;
 
 /// How often an HTTP/2 peer is asked whether it lives, and how long it may take to say so.
@@ -85,7 +86,7 @@ async fn accept(
             () = stop_accepting.triggered() => break,
             accepted = next(&listener, &room) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -93,7 +94,13 @@ async fn accept(
                 continue;
             }
         };
-        let served = connection(stream, router.clone(), limits, &graceful);
+        let served = connection(
+            stream,
+            ClientAddress(peer.ip()),
+            router.clone(),
+            limits,
+            &graceful,
+        );
         let hard_stop = hard_stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -117,17 +124,18 @@ async fn accept(
 async fn next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room)
         .acquire_owned()
         .await
         .map_err(|_| io::Error::other("no more connections are taken"))?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 fn connection(
     stream: TcpStream,
+    peer: ClientAddress,
     router: Router,
     limits: GatewayLimits,
     graceful: &GracefulShutdown,
@@ -153,8 +161,9 @@ fn connection(
             .max_header_list_size(HEAD_BYTES_MAX);
         let spoke = Arc::new(Notify::new());
         let heard = Arc::clone(&spoke);
-        let service = router.map_request(move |request: http::Request<hyper::body::Incoming>| {
+        let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             heard.notify_one();
+            request.extensions_mut().insert(peer);
             request.map(Body::new)
         });
         let connection = builder

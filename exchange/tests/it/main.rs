@@ -21,5 +21,6 @@ mod money;
 mod order_entry;
 mod registry;
 mod sequencer;
+mod sign_ups;
 mod spending;
 mod support;

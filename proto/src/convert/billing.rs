@@ -256,6 +256,17 @@ pub fn create_account_from_wire(request: wire::CreateAccountRequest) -> FieldRes
     })
 }
 
+/// What a sign-up asks for: an account.
+///
+/// # Errors
+/// Names the field that is missing or malformed.
+pub fn sign_up_from_wire(request: wire::SignUpRequest) -> FieldResult<CreateAccount> {
+    Ok(CreateAccount {
+        request_id: text_from_wire("request_id", request.request_id, REQUEST_ID_LENGTH_MAX)?,
+        display_name: text_from_wire("display_name", request.display_name, DISPLAY_NAME_LENGTH_MAX)?,
+    })
+}
+
 /// See [`GrantCredits`].
 ///
 /// # Errors

@@ -42,6 +42,35 @@ pub struct GrantCreditsResponse {
     #[prost(int64, tag = "2")]
     pub available_nano: i64,
 }
+/// Asks for an account with all that belongs to it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignUpRequest {
+    /// Chosen by the caller; the key of idempotence among sign-ups, 1 to 64 characters.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// A name for people, 1 to 100 characters.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+}
+/// The account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignUpResponse {
+    /// Its id, `acc_…`.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Its first key, `key_…`.
+    #[prost(string, tag = "2")]
+    pub key_id: ::prost::alloc::string::String,
+    /// The key's secret, `atoll_sk_…`: shown this once, and empty if the account was made before.
+    #[prost(string, tag = "3")]
+    pub secret: ::prost::alloc::string::String,
+    /// Whether an earlier call with this request id made it.
+    #[prost(bool, tag = "4")]
+    pub made_before: bool,
+    /// The starter grant, in nano-credits. Virtual, without cash value.
+    #[prost(int64, tag = "5")]
+    pub granted_nano: i64,
+}
 /// Asks for a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateApiKeyRequest {
@@ -1337,6 +1366,29 @@ pub mod billing_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes an account with a first key and a starter grant in one step, for whoever asks: as often a day as the configuration
+        /// allows. Repeating the request id returns the same account without the secret, and grants nothing again.
+        pub async fn sign_up(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignUpRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignUpResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.billing.v1.BillingService/SignUp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("atoll.billing.v1.BillingService", "SignUp"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Makes an API key. The secret is returned once and stored only as a hash. Repeating the request id returns the same key
         /// without its secret.
         pub async fn create_api_key(
@@ -2132,6 +2184,12 @@ pub mod billing_service_server {
             tonic::Response<super::GrantCreditsResponse>,
             tonic::Status,
         >;
+        /// Makes an account with a first key and a starter grant in one step, for whoever asks: as often a day as the configuration
+        /// allows. Repeating the request id returns the same account without the secret, and grants nothing again.
+        async fn sign_up(
+            &self,
+            request: tonic::Request<super::SignUpRequest>,
+        ) -> std::result::Result<tonic::Response<super::SignUpResponse>, tonic::Status>;
         /// Makes an API key. The secret is returned once and stored only as a hash. Repeating the request id returns the same key
         /// without its secret.
         async fn create_api_key(
@@ -2503,6 +2561,51 @@ pub mod billing_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GrantCreditsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.billing.v1.BillingService/SignUp" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignUpSvc<T: BillingService>(pub Arc<T>);
+                    impl<
+                        T: BillingService,
+                    > tonic::server::UnaryService<super::SignUpRequest>
+                    for SignUpSvc<T> {
+                        type Response = super::SignUpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignUpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BillingService>::sign_up(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignUpSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use domain::{AccountId, KeyId, LeaseId, ShardId, TransferId};
 use ledger::{AccountKey, Leg, Owner, Transfer, TransferSource};
 
+use super::sign_ups::grant_id;
 use super::{Working, maturity_transfer};
 use crate::store::reset::Reset;
+use crate::store::sign_up::owner_request;
 use crate::store::{Change, ShardSettlement};
 
 /// What a batch touches.
@@ -22,6 +24,8 @@ pub struct Needs {
     pub shards: BTreeSet<ShardId>,
     /// Keys.
     pub keys: BTreeSet<KeyId>,
+    /// Those who signed up, by their request; with any, how many did today.
+    pub sign_ups: BTreeSet<String>,
     /// Owners for whom keys are made.
     pub key_owners: BTreeSet<AccountId>,
     /// Keys, by their owner and what they were asked for under.
@@ -52,6 +56,12 @@ impl Needs {
         for change in changes {
             needs.add(change);
         }
+        // What this very batch settles may be refunded in it, and is in no row yet.
+        for change in changes {
+            if let Change::Settle(settlement) | Change::KeepRefused(settlement, _) = change {
+                needs.add_mended(settlement);
+            }
+        }
         needs
     }
 
@@ -59,6 +69,12 @@ impl Needs {
         match change {
             Change::OpenOwner { request_id, .. } => {
                 self.requests.insert(request_id.clone());
+            }
+            Change::SignUp(asked) => {
+                self.requests.insert(owner_request(&asked.request_id));
+                self.sign_ups.insert(asked.request_id.clone());
+                self.accounts.insert(AccountKey::Grants);
+                self.transfers.insert(grant_id(asked));
             }
             Change::Book(legs) => legs.iter().for_each(|leg| self.add_transfer(leg)),
             Change::Reserve { order, .. } => self.add_transfer(order),

@@ -11,6 +11,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     settlements: SETTLEMENTS,
     cursors: CURSORS,
     keys: KEYS,
+    sign_ups: SIGN_UPS,
     key_requests: KEY_REQUESTS,
     key_counts: KEY_COUNTS,
     owners_by_request: OWNERS_BY_REQUEST,
@@ -53,6 +54,9 @@ pub(super) const KEYS: &str =
         s.id, s.request_id, s.request_sha256
     FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
     WHERE k.id = ANY($1)";
+
+pub(super) const SIGN_UPS: &str =
+    "SELECT request_id, owner, key, day, granted FROM sign_ups WHERE request_id = ANY($1)";
 
 pub(super) const KEY_REQUESTS: &str = "SELECT owner, request_id, id, request_sha256
     FROM unnest($1::BIGINT[], $2::TEXT[]) AS wanted (maker, request)
@@ -179,7 +183,7 @@ mod tests {
     use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 23] = [
+    const TEXTS: [&str; 24] = [
         RESET_OWNERS,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
@@ -191,6 +195,7 @@ mod tests {
         SETTLEMENTS,
         CURSORS,
         KEYS,
+        SIGN_UPS,
         KEY_REQUESTS,
         KEY_COUNTS,
         OWNERS_BY_REQUEST,

@@ -11,6 +11,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     settlements: SETTLEMENTS,
     cursors: CURSORS,
     keys: KEYS,
+    sign_ups: SIGN_UPS,
     key_requests: KEY_REQUESTS,
     key_counts: KEY_COUNTS,
     owners_by_request: OWNERS_BY_REQUEST,
@@ -51,6 +52,8 @@ pub(super) const KEYS: &str =
         s.id, s.request_id, s.request_sha256
     FROM api_keys AS k LEFT JOIN api_keys AS s ON s.rotated_from = k.id
     WHERE k.id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const SIGN_UPS: &str = "SELECT request_id, owner, key, day, granted FROM sign_ups WHERE request_id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const KEY_REQUESTS: &str = "SELECT owner, request_id, api_keys.id, request_sha256
     FROM json_each(?1) AS wanted CROSS JOIN api_keys
@@ -173,7 +176,7 @@ mod tests {
     use sqlx::SqliteConnection;
     use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 26] = [
+    const TEXTS: [&str; 27] = [
         RESET_OWNERS,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
@@ -184,6 +187,7 @@ mod tests {
         SETTLEMENTS,
         CURSORS,
         KEYS,
+        SIGN_UPS,
         KEY_REQUESTS,
         KEY_COUNTS,
         OWNERS_BY_REQUEST,
@@ -235,6 +239,7 @@ mod tests {
             (SPENDING, "spending_of_day"),
             (KEY_REQUESTS, "api_keys_of_request"),
             (KEY_COUNTS, "api_keys_of_owner"),
+            (SIGN_UPS_OF_DAY, "sign_ups_of_day"),
             (ACCOUNTS_OF_OWNER, ""),
             (HISTORY, "transfers_of_debtor"),
             (HISTORY, "transfers_of_creditor"),

@@ -82,6 +82,10 @@ impl Script {
                 Outcome::Key(made) | Outcome::Rotated { successor: made, .. } => {
                     self.keys = self.keys.max(made.id().get());
                 }
+                Outcome::SignedUp { owner, key, .. } => {
+                    self.owners = self.owners.max(owner.get());
+                    self.keys = self.keys.max(key.id().get());
+                }
                 Outcome::Booked(Applied::Booked) => self.hold(change),
                 Outcome::Booked(Applied::Repeated)
                 | Outcome::Reserved(_)
@@ -440,7 +444,10 @@ impl Script {
         let index = self.rng.usize(0..self.asked.len());
         let asked = self.asked[index].clone();
         // A secret is made once: a key that is asked for again comes with another.
-        if matches!(asked, Change::CreateKey(_) | Change::RotateKey(_)) {
+        if matches!(
+            asked,
+            Change::CreateKey(_) | Change::RotateKey(_) | Change::SignUp(_)
+        ) {
             return self.key();
         }
         asked

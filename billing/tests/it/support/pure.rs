@@ -90,6 +90,8 @@ impl Books {
             }
         }
         self.destinations.extend(rows.destinations);
+        // The plan keeps the sign-ups and their count by itself.
+        drop(rows.sign_ups);
         for made in rows.keys {
             let (id, key) = (made.id, made.key);
             let record = KeyRecord {

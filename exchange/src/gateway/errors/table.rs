@@ -24,6 +24,14 @@ macro_rules! kinds {
 }
 
 kinds! {
+    // Who signs up.
+    /// Nobody may make an account by himself.
+    SIGN_UP_OFF: FailedPrecondition, 403, No;
+    /// As many as may have signed up today.
+    SIGN_UPS_TODAY: ResourceExhausted, 429, Yes;
+    /// Too many sign-ups from an address.
+    SIGN_UPS_FROM_ADDRESS: ResourceExhausted, 429, Yes;
+
     // What may be spent.
     /// The key may spend no more today.
     KEY_SPENDING_LIMIT: ResourceExhausted, 429, Yes;

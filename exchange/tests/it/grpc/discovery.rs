@@ -23,6 +23,7 @@ async fn health_is_told_for_the_whole_and_for_each_service_until_a_stop_begins()
         "atoll.exchange.v1.ExplainService",
         "atoll.exchange.v1.OperatorService",
         "atoll.exchange.v1.OrderEntryService",
+        "atoll.exchange.v1.SignUpService",
         "atoll.market_data.v1.MarketDataService",
     ] {
         let request = HealthCheckRequest {
@@ -51,6 +52,7 @@ async fn reflection_lists_every_service_in_both_versions() {
         "atoll.agent.v1.AgentService",
         "atoll.exchange.v1.ExchangeService",
         "atoll.exchange.v1.OrderEntryService",
+        "atoll.exchange.v1.SignUpService",
         "atoll.market_data.v1.MarketDataService",
         "grpc.health.v1.Health",
     ];

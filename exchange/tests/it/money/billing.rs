@@ -427,6 +427,31 @@ impl BillingService for Billing {
         .await
     }
 
+    async fn sign_up(
+        &self,
+        request: Request<wire::SignUpRequest>,
+    ) -> Result<Response<wire::SignUpResponse>, Status> {
+        let asked = request.into_inner();
+        self.answer("sign_up", |books| {
+            let next = u64::try_from(books.accounts.len()).unwrap() + 1;
+            let before = books.accounts.len();
+            let number = *books.accounts.entry(asked.request_id).or_insert(next);
+            let made_before = books.accounts.len() == before;
+            Ok(wire::SignUpResponse {
+                account_id: AccountId::new(number).to_string(),
+                key_id: domain::KeyId::new(number).to_string(),
+                secret: if made_before {
+                    String::new()
+                } else {
+                    format!("atoll_sk_{number}")
+                },
+                made_before,
+                granted_nano: 10,
+            })
+        })
+        .await
+    }
+
     async fn rotate_api_key(
         &self,
         _: Request<wire::RotateApiKeyRequest>,
@@ -603,6 +628,27 @@ impl BillingService for Billing {
         Err(Status::unimplemented("not used"))
     }
 
+    async fn refund_job(
+        &self,
+        _: Request<wire::RefundJobRequest>,
+    ) -> Result<Response<wire::RefundJobResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn correct_balance(
+        &self,
+        _: Request<wire::CorrectBalanceRequest>,
+    ) -> Result<Response<wire::CorrectBalanceResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn book_refused_settlement(
+        &self,
+        _: Request<wire::BookRefusedSettlementRequest>,
+    ) -> Result<Response<wire::BookRefusedSettlementResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
     async fn get_statement(
         &self,
         _: Request<wire::GetStatementRequest>,
@@ -642,27 +688,6 @@ impl BillingService for Billing {
         &self,
         _: Request<wire::RejectPayoutRequest>,
     ) -> Result<Response<wire::RejectPayoutResponse>, Status> {
-        Err(Status::unimplemented("not used"))
-    }
-
-    async fn refund_job(
-        &self,
-        _: Request<wire::RefundJobRequest>,
-    ) -> Result<Response<wire::RefundJobResponse>, Status> {
-        Err(Status::unimplemented("not used"))
-    }
-
-    async fn correct_balance(
-        &self,
-        _: Request<wire::CorrectBalanceRequest>,
-    ) -> Result<Response<wire::CorrectBalanceResponse>, Status> {
-        Err(Status::unimplemented("not used"))
-    }
-
-    async fn book_refused_settlement(
-        &self,
-        _: Request<wire::BookRefusedSettlementRequest>,
-    ) -> Result<Response<wire::BookRefusedSettlementResponse>, Status> {
         Err(Status::unimplemented("not used"))
     }
 

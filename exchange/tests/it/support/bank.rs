@@ -125,6 +125,7 @@ delegate! {
     create_account: CreateAccountRequest => CreateAccountResponse;
     grant_credits: GrantCreditsRequest => GrantCreditsResponse;
     create_api_key: CreateApiKeyRequest => CreateApiKeyResponse;
+    sign_up: SignUpRequest => SignUpResponse;
     rotate_api_key: RotateApiKeyRequest => RotateApiKeyResponse;
     set_spending_limit: SetSpendingLimitRequest => SetSpendingLimitResponse;
     report_spending: ReportSpendingRequest => ReportSpendingResponse;
@@ -140,15 +141,15 @@ delegate! {
     list_transfers: ListTransfersRequest => ListTransfersResponse;
     list_reserved_balances: ListReservedBalancesRequest => ListReservedBalancesResponse;
     list_usage: ListUsageRequest => ListUsageResponse;
+    refund_job: RefundJobRequest => RefundJobResponse;
+    correct_balance: CorrectBalanceRequest => CorrectBalanceResponse;
+    book_refused_settlement: BookRefusedSettlementRequest => BookRefusedSettlementResponse;
     get_statement: GetStatementRequest => GetStatementResponse;
     request_payout: RequestPayoutRequest => RequestPayoutResponse;
     set_payout_destination: SetPayoutDestinationRequest => SetPayoutDestinationResponse;
     list_payouts: ListPayoutsRequest => ListPayoutsResponse;
     approve_payout: ApprovePayoutRequest => ApprovePayoutResponse;
     reject_payout: RejectPayoutRequest => RejectPayoutResponse;
-    refund_job: RefundJobRequest => RefundJobResponse;
-    correct_balance: CorrectBalanceRequest => CorrectBalanceResponse;
-    book_refused_settlement: BookRefusedSettlementRequest => BookRefusedSettlementResponse;
     announce_reset: AnnounceResetRequest => AnnounceResetResponse;
     audit: AuditRequest => AuditResponse;
 }
