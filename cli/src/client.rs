@@ -17,7 +17,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use crate::state::{self, State};
+use crate::state::{self, Membership, State};
 
 /// How long a connection may take: longer means that nobody is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(crate) struct Connection {
     /// The exchange's address; that of the `atoll up` on this machine unless given.
     #[arg(long, env = "ATOLL_EXCHANGE", value_name = "URL", help_heading = HEADING)]
     exchange: Option<String>,
-    /// The API key; that of the `atoll up` on this machine unless given.
+    /// The API key; that of the `atoll up` on this machine, or of `atoll sign-up`, unless given.
     #[arg(
         long,
         env = "ATOLL_API_KEY",
@@ -114,14 +114,22 @@ impl Interceptor for Bearer {
 
 impl Connection {
     fn state(&self) -> Option<State> {
-        State::read(self.data.as_deref().unwrap_or(&state::default_folder()))
-            .ok()
-            .flatten()
+        State::read(&self.folder()).ok().flatten()
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        Membership::read(&self.folder()).ok().flatten()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(state::default_folder)
     }
 
     async fn channel(&self) -> Result<Channel> {
-        let running = self.state().and_then(|state| state.address);
-        let url = self.exchange.clone().or(running).ok_or_else(|| {
+        let running = || self.state().and_then(|state| state.address);
+        let joined = || self.membership().map(|membership| membership.exchange);
+        let known = self.exchange.clone().or_else(running).or_else(joined);
+        let url = known.ok_or_else(|| {
             anyhow!("no exchange is known here; start one with `atoll up`, or name one with --exchange URL")
         })?;
         connect(&url).await
@@ -157,11 +165,12 @@ impl Connection {
 
     /// The key that was given, or one that is remembered.
     fn key_of(&self, remembered: impl FnOnce(State) -> Secret) -> Result<Secret> {
-        let known = self.state().map(remembered);
-        self.api_key
-            .clone()
-            .or(known)
-            .ok_or_else(|| anyhow!("no API key is known here; pass --api-key KEY or set ATOLL_API_KEY"))
+        let known = || self.state().map(remembered);
+        let joined = || self.membership().map(|membership| membership.api_key);
+        let key = self.api_key.clone().or_else(known).or_else(joined);
+        key.ok_or_else(|| {
+            anyhow!("no API key is known here; pass --api-key KEY, set ATOLL_API_KEY, or make an account with `atoll sign-up`")
+        })
     }
 
     /// Connects to the exchange's explanations with the key.

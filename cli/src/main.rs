@@ -12,6 +12,7 @@ mod operator;
 mod orders;
 mod receipt;
 mod show;
+mod sign_up;
 mod state;
 mod terms;
 mod up;
@@ -58,6 +59,8 @@ enum Command {
     Balance(Connection),
     /// Show the models on the market.
     Models(Connection),
+    /// Make an account with a starter grant at an exchange.
+    SignUp(sign_up::SignUp),
     /// Sell this machine's inference.
     #[command(subcommand)]
     Island(island::Island),
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         // It may start this program again, which no runtime survives.
         Command::Island(island) => island::run(island),
         Command::Up(up) => in_runtime(up::run(up)),
+        Command::SignUp(asked) => in_runtime(sign_up::run(asked)),
         Command::Bid(Client { ask, connection }) => in_runtime(bid::run(&connection, ask)),
         Command::Ask(Client { ask, connection }) => in_runtime(ask::run(&connection, ask)),
         Command::Depth(Client { ask, connection }) => in_runtime(depth::run(&connection, ask)),

@@ -48,6 +48,71 @@ fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(secret.expose())
 }
 
+/// The name of the file with an account that somebody signed up for.
+const MEMBERSHIP_FILE: &str = "account.json";
+
+/// An account that somebody signed up for, at an exchange of somebody else's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Membership {
+    /// Where the exchange is.
+    pub(crate) exchange: String,
+    /// The account, `acc_…`.
+    pub(crate) account: String,
+    /// Its key.
+    #[serde(serialize_with = "expose")]
+    pub(crate) api_key: Secret,
+}
+
+impl Membership {
+    /// The file of an account in the folder, be it one that signed up or those of `atoll up`.
+    #[must_use]
+    pub(crate) fn taken(folder: &Path) -> Option<PathBuf> {
+        let files = [folder.join(FILE), folder.join(MEMBERSHIP_FILE)];
+        files.into_iter().find(|file| file.exists())
+    }
+
+    /// The account that the folder remembers, or `None` if nobody signed up with it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not ours.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(MEMBERSHIP_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
+        };
+        let read = serde_json::from_slice(&bytes).map(Some);
+        read.with_context(|| format!("{} is not a file of `atoll sign-up`", path.display()))
+    }
+
+    /// Remembers this in a folder that remembers no account; returns the file.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or has an account meanwhile: that one stays.
+    pub(crate) fn keep(&self, folder: &Path) -> Result<PathBuf> {
+        let (path, fresh) = (folder.join(MEMBERSHIP_FILE), folder.join(".account.json.new"));
+        let save = || -> io::Result<()> {
+            fs::create_dir_all(folder)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            // A link is made in one step, and not over a file that is there.
+            let linked = fs::hard_link(&fresh, &path);
+            fs::remove_file(&fresh)?;
+            linked
+        };
+        save().with_context(|| format!("could not write {}; note the key down", path.display()))?;
+        Ok(path)
+    }
+}
+
 /// Where `atoll up` keeps its state unless told otherwise.
 #[must_use]
 pub(crate) fn default_folder() -> PathBuf {
@@ -130,6 +195,32 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_account_is_kept_once_and_for_its_owner_s_eyes() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("deep/down");
+        let member = |key: &str| Membership {
+            exchange: "http://127.0.0.1:8080".into(),
+            account: "acc_1".into(),
+            api_key: Secret::new(key),
+        };
+        assert!(Membership::read(&folder).unwrap().is_none() && Membership::taken(&folder).is_none());
+        let path = member("atoll_sk_first").keep(&folder).unwrap();
+        assert!(member("atoll_sk_second").keep(&folder).is_err());
+        let read = Membership::read(&folder).unwrap().unwrap();
+        assert_eq!(read.api_key.expose(), "atoll_sk_first");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Membership::taken(&folder), Some(path.clone()));
+        assert!(!format!("{read:?}").contains("atoll_sk"));
+        fs::write(&path, "{\"half\": ").unwrap();
+        assert!(Membership::read(&folder).is_err());
+        // The accounts of `atoll up` are not to be overlooked either.
+        let up = tempfile::tempdir().unwrap();
+        state().write(up.path()).unwrap();
+        assert!(Membership::taken(up.path()).is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! second `up` on it goes on where the first stopped. Standard output carries one line of JSON if asked, or what a
 //! person wants to read; logs go to standard error.
 
-mod accounts;
+pub(crate) mod accounts;
 mod first_job;
 mod islands;
 
@@ -112,7 +112,7 @@ async fn run_in(folder: &Path, up: &Up, shutdown: &Shutdown) -> Result<()> {
 
     let token = token(folder)?;
     let (stop_billing, stop_exchange) = (Shutdown::manual(), Shutdown::manual());
-    let mut billing = billing::start(billing_config(folder, &token), stop_billing.clone())
+    let mut billing = billing::start(billing_config(folder, up, &token), stop_billing.clone())
         .await
         .context("could not start billing")?;
     let billing_url = format!("http://{}", billing.address);
@@ -334,12 +334,21 @@ async fn fetch(models: &[String], models_dir: &Path) -> Result<()> {
     installed.await.context("the installation broke off")?
 }
 
-fn billing_config(folder: &Path, token: &Secret) -> billing::Config {
+/// Whoever can reach this machine's own address may sign up; an exchange that listens to the world is told so by its operator.
+fn sign_ups(listen: SocketAddr) -> billing::config::SignUps {
+    billing::config::SignUps {
+        enabled: listen.ip().is_loopback(),
+        ..billing::config::SignUps::default()
+    }
+}
+
+fn billing_config(folder: &Path, up: &Up, token: &Secret) -> billing::Config {
     let config = billing::Config::default();
     billing::Config {
         listen: free_port(config.listen),
         data_dir: folder.join("billing"),
         service_token: Some(token.clone()),
+        sign_up: sign_ups(up.listen),
         ..config
     }
 }

@@ -14,5 +14,6 @@ mod journal;
 mod life;
 mod orders;
 mod refusals;
+mod sign_up;
 mod support;
 mod third_party;
