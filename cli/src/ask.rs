@@ -74,6 +74,9 @@ const FLAGS: [(&str, &str); 12] = [
 const PLACE: u64 = 1;
 const CANCEL: u64 = 2;
 
+/// How a cancel is answered that comes after the end of its order.
+const ENDED_BEFORE: &str = "UNKNOWN_ORDER";
+
 impl Ask {
     fn request(&self) -> wire::PlaceAskRequest {
         let time_in_force = self.max_wait_ms.map(|expires_in_ms| types::TimeInForce {
@@ -197,8 +200,10 @@ impl Session {
     fn take(&mut self, ask: &Ask, report: wire::Report) -> Result<bool> {
         let execution = match report.report {
             Some(Body::Execution(execution)) => execution,
-            // The ask had traded in full before it could be cancelled.
-            Some(Body::Refused(_)) => return Ok(report.reference == CANCEL),
+            Some(Body::Refused(refused)) if report.reference == CANCEL => {
+                return cancel_refused(&refused).map(|()| true);
+            }
+            Some(Body::Refused(_)) => return Ok(false),
             Some(
                 Body::CancelledAll(_)
                 | Body::DeadMan(_)
@@ -221,6 +226,19 @@ impl Session {
         ask.show(&execution);
         Ok(execution.leaves_quantity == 0)
     }
+}
+
+/// What a cancel that was refused comes to. When the ask had ended before, there was nothing left to cancel.
+fn cancel_refused(refused: &wire::Refusal) -> Result<()> {
+    if refused.code == ENDED_BEFORE {
+        return Ok(());
+    }
+    bail!(
+        "the ask could not be cancelled: {} [{}]; leaving the session cancels what is left of it: `atoll orders --owner` \
+         shows whether it has",
+        refused.message,
+        refused.code
+    )
 }
 
 /// A report as a person reads it.
@@ -277,6 +295,18 @@ fn report_json(execution: &wire::ExecutionReport) -> Value {
 mod tests {
     use super::*;
     use expect_test::expect;
+
+    #[test]
+    fn a_cancel_that_failed_says_why_unless_the_ask_had_ended_before() {
+        let refused = |code: &str| wire::Refusal {
+            code: code.to_owned(),
+            message: "too many cancels wait".to_owned(),
+            ..wire::Refusal::default()
+        };
+        let told = cancel_refused(&refused("AT_CAPACITY")).unwrap_err().to_string();
+        assert!(told.contains("too many cancels wait [AT_CAPACITY]"), "{told}");
+        assert!(cancel_refused(&refused("UNKNOWN_ORDER")).is_ok());
+    }
 
     #[test]
     fn the_life_of_an_ask_reads_in_lines() {
