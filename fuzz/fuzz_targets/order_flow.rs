@@ -1,4 +1,6 @@
 //! See `fuzz::order_flow`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::order_flow(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    fuzz::order_flow(input);
+});

@@ -13,5 +13,5 @@ mod snapshots;
 pub use commands::{commands, snapshot_after};
 #[cfg(feature = "journal")]
 pub use journal::journal_records;
-pub use order_flow::order_flow;
+pub use order_flow::{Played, order_flow};
 pub use snapshots::{body, snapshots};

@@ -11,13 +11,24 @@ const ACCOUNTS: u64 = 5;
 /// Bounds the time of one input.
 const OPERATIONS_MAX: usize = 512;
 
+/// How far an input got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Played {
+    /// It is no order flow.
+    Refused,
+    /// It was read, and is too long to be played or breaks a rule of the market.
+    Read,
+    /// It was played, twice.
+    ToItsEnd,
+}
+
 /// Reads the text, writes it again, and plays it.
 ///
 /// # Panics
 /// When something does not hold.
-pub fn order_flow(text: &[u8]) {
+pub fn order_flow(text: &[u8]) -> Played {
     let Ok(flow) = read_lines(text) else {
-        return;
+        return Played::Refused;
     };
     let written = write(&flow);
     let again = read_lines(written.as_bytes()).expect("what was written can be read");
@@ -28,7 +39,9 @@ pub fn order_flow(text: &[u8]) {
         let (first, second) = (market.hash(), play(&flow, BOOKS, ACCOUNTS));
         let (market, _) = second.expect("it played before");
         assert_eq!(market.hash(), first);
+        return Played::ToItsEnd;
     }
+    Played::Read
 }
 
 fn write(flow: &Flow) -> String {

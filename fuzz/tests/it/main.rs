@@ -35,7 +35,20 @@ fn journal_records() {
 
 #[test]
 fn order_flow() {
-    replay("order_flow", fuzz::order_flow);
+    replay("order_flow", |text| {
+        fuzz::order_flow(text);
+    });
+}
+
+/// A layout that changes would leave only texts that are refused.
+#[test]
+fn the_order_flows_are_read_and_played_to_their_end() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/order_flow");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let played = fuzz::order_flow(&fs::read(&path).unwrap());
+        assert_eq!(played, fuzz::Played::ToItsEnd, "{}", path.display());
+    }
 }
 
 #[test]
