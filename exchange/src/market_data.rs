@@ -103,7 +103,8 @@ impl MarketData {
     }
 
     /// Works out the latest trades up to `recovered`, the last command before this start, once more from the journal's
-    /// last part. Blocks for a part of a second; those of after the start may come in meanwhile. To be called once.
+    /// last part, as far as it is kept. Blocks for a part of a second, or until [`Self::end_streams`]; those of after the
+    /// start may come in meanwhile. To be called once.
     ///
     /// # Errors
     /// When the journal cannot be read, or is damaged; then no trade of before is shown.

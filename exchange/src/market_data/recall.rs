@@ -11,7 +11,7 @@ use super::feed::trade_to_wire;
 use super::trades::TRADES_KEPT;
 use crate::sequencer::{COMMANDS_PER_SNAPSHOT, Replay, ReplayError};
 
-/// Commands before the start whose trades are looked for: as many as lie between two snapshots, so that looking costs
+/// Commands before the start whose trades are looked for at least, if the journal still has them: as many as lie between two snapshots, so that looking costs
 /// about as much as the start itself did at worst. What traded earlier is old, and the journal has it.
 const COMMANDS_RECALLED: u64 = COMMANDS_PER_SNAPSHOT;
 
@@ -22,7 +22,10 @@ const TRADES_RECALLED: usize = 16 * TRADES_KEPT;
 pub(super) fn recall(shared: &Shared, replay: &Replay, recovered: Sequence) -> Result<(), ReplayError> {
     let after = Sequence::new(recovered.get().saturating_sub(COMMANDS_RECALLED));
     let mut found = VecDeque::new();
-    replay.events(after, recovered, |applied| {
+    replay.recent(after, recovered, |applied| {
+        if shared.ended.is_cancelled() {
+            return ControlFlow::Break(());
+        }
         for event in applied.events.iter() {
             if let Event::Traded(traded) = event
                 && let Some(trade) = trade_to_wire(&shared.names, &applied, traded)

@@ -195,6 +195,23 @@ pub(super) fn begin_by(
     })
 }
 
+/// The engine of the newest valid snapshot at or below `sequence`; if the journal was cut behind it, that of the oldest
+/// valid one that there is.
+pub(super) fn begin_near(archive: &dyn Archive, sequence: Sequence) -> Result<Beginning, JournalError> {
+    let missing = match begin(archive, sequence) {
+        Err(missing @ JournalError::Missing { .. }) => missing,
+        begun => return begun,
+    };
+    // Oldest first: one that is damaged is passed over for the next.
+    for candidate in archive.snapshots()?.into_iter().rev() {
+        match begin(archive, candidate) {
+            Err(JournalError::Missing { .. }) => {}
+            begun => return begun,
+        }
+    }
+    Err(missing)
+}
+
 fn restore(snapshot: &Snapshot) -> Option<Engine> {
     match Engine::restore(&snapshot.state) {
         Ok(engine) if engine.sequence() == snapshot.sequence => Some(engine),

@@ -14,8 +14,8 @@ use domain::{Sequence, Timestamp};
 use matcher::{Engine, Stamped};
 
 use super::Applied;
-use super::recovery::{ApplyError, Beginning, Poisoned, apply_while, begin, begin_by};
-use crate::journal::{Archive, FileArchive, JournalError};
+use super::recovery::{ApplyError, Beginning, Poisoned, apply_while, begin, begin_by, begin_near};
+use crate::journal::{Archive, FileArchive, JournalError, Records};
 
 /// A past that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -97,40 +97,85 @@ impl Replay {
         &self,
         after: Sequence,
         to: Sequence,
-        mut take: impl FnMut(Applied) -> ControlFlow<()>,
+        take: impl FnMut(Applied) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
         if after >= to {
             return Ok(());
         }
-        let Beginning {
-            mut engine, records, ..
-        } = begin(self.archive.as_ref(), after)?;
-        let mut is_enough = false;
-        apply_while(
-            &mut engine,
+        let Beginning { engine, records, .. } = begin(self.archive.as_ref(), after)?;
+        show(engine, records, Span { after, to }, take)
+    }
+}
+
+/// The commands that somebody wants to see.
+#[derive(Clone, Copy)]
+struct Span {
+    after: Sequence,
+    to: Sequence,
+}
+
+/// Applies `records` and shows those of `span`.
+fn show(
+    mut engine: Engine,
+    records: Records,
+    span: Span,
+    mut take: impl FnMut(Applied) -> ControlFlow<()>,
+) -> Result<(), ReplayError> {
+    let Span { after, to } = span;
+    let mut is_enough = engine.sequence() >= to;
+    if is_enough {
+        return Ok(());
+    }
+    apply_while(
+        &mut engine,
+        records,
+        |stamped| stamped.sequence <= to,
+        |stamped, events| {
+            if stamped.sequence <= after {
+                return ControlFlow::Continue(());
+            }
+            let taken = take(Applied {
+                sequence: stamped.sequence,
+                at: stamped.at,
+                command: Arc::new(stamped.command.clone()),
+                events: events.into(),
+            });
+            is_enough = taken.is_break() || stamped.sequence == to;
+            if is_enough { ControlFlow::Break(()) } else { taken }
+        },
+    )?;
+    if is_enough {
+        return Ok(());
+    }
+    Err(ReplayError::Ends {
+        last: engine.sequence(),
+        to,
+    })
+}
+
+impl Replay {
+    /// Calls `take` with every command from about `after` on up to `to`, until it breaks: from the newest snapshot at or
+    /// below `after`, or from the oldest that there is if the journal was cut behind it. So `take` is asked at every
+    /// command that is applied, and a reader who has to end does not wait.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, is damaged, or ends before `to`.
+    pub fn recent(
+        &self,
+        after: Sequence,
+        to: Sequence,
+        take: impl FnMut(Applied) -> ControlFlow<()>,
+    ) -> Result<(), ReplayError> {
+        let Beginning { engine, records, .. } = begin_near(self.archive.as_ref(), after)?;
+        show(
+            engine,
             records,
-            |stamped| stamped.sequence <= to,
-            |stamped, events| {
-                if stamped.sequence <= after {
-                    return ControlFlow::Continue(());
-                }
-                let taken = take(Applied {
-                    sequence: stamped.sequence,
-                    at: stamped.at,
-                    command: Arc::new(stamped.command.clone()),
-                    events: events.into(),
-                });
-                is_enough = taken.is_break() || stamped.sequence == to;
-                if is_enough { ControlFlow::Break(()) } else { taken }
+            Span {
+                after: Sequence::ZERO,
+                to,
             },
-        )?;
-        if is_enough {
-            return Ok(());
-        }
-        Err(ReplayError::Ends {
-            last: engine.sequence(),
-            to,
-        })
+            take,
+        )
     }
 }
 

@@ -20,6 +20,7 @@ mod market_data;
 mod money;
 mod order_entry;
 mod registry;
+mod recall;
 mod sequencer;
 mod sign_ups;
 mod spending;
