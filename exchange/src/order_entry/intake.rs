@@ -100,6 +100,10 @@ impl Intake {
             OrderCommand::Amend { order, leaves } => {
                 self.about(order, Then::Amend { reference, leaves }).await
             }
+                if let Err(refusal) = self.check_scope_of_all() {
+                    self.refuse(reference, None, &refusal);
+                    return Ok(());
+                }
             OrderCommand::CancelAll(cancel) => self.cancel_all(reference, &cancel).await,
             OrderCommand::DeadMan(after) => {
                 self.session.lock().dead_mans.push_back(reference);
@@ -184,6 +188,11 @@ impl Intake {
             OrderName::Client(name) => match self.find(&name, then) {
                 Some(order) => order,
                 None => return Ok(()),
+        let side = self.session.lock().orders.side(order);
+        if let Err(refusal) = self.check_scope(side) {
+            self.refuse(then.reference().unwrap_or_default(), None, &refusal);
+            return Ok(());
+        }
             },
         };
         self.entry.desk.tell_engine(&self.session, order, then).await
@@ -195,7 +204,13 @@ impl Intake {
         match state.orders.find(name) {
             Whereabouts::Live(order) => Some(order),
             Whereabouts::Placing => {
-                state.orders.defer(name, then);
+                match self.check_scope(state.orders.side_of_placing(name)) {
+                    Ok(()) => state.orders.defer(name, then),
+                    Err(refusal) => {
+                        let reference = then.reference().unwrap_or_default();
+                        self.session.refuse(state, now(), reference, &refusal);
+                    }
+                }
                 None
             }
             Whereabouts::Unknown => {
@@ -203,6 +218,26 @@ impl Intake {
                 None
             }
         }
+    /// Refuses what is about an order of a side that this connection's key is not for: a session may be resumed with
+    /// another key of its account than the one that placed the order.
+    fn check_scope(&self, side: Option<Side>) -> Result<(), Refusal> {
+        match side {
+            Some(side) if !self.caller.scope.may_handle(side) => {
+                Err(WRONG_KEY_SCOPE.because(format!("this key is not for {side}s; use one that is")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses what is about all of the session's orders when some are of a side that this connection's key is not for.
+    fn check_scope_of_all(&self) -> Result<(), Refusal> {
+        let state = self.session.lock();
+        let there = [Side::Bid, Side::Ask]
+            .into_iter()
+            .filter(|side| state.orders.has(*side));
+        there.map(|side| self.check_scope(Some(side))).collect()
+    }
+
     }
 
     async fn cancel_all(&self, reference: Reference, cancel: &CancelAll) -> Result<(), LeasingClosed> {
@@ -213,7 +248,13 @@ impl Intake {
             return Ok(());
         }
         let scope = match cancel {
-            CancelAll::Session => return desk.cancel_resting(&self.session, Some(reference)).await,
+            CancelAll::Session => {
+                if let Err(refusal) = self.check_scope_of_all() {
+                    self.refuse(reference, None, &refusal);
+                    return Ok(());
+                }
+                return desk.cancel_resting(&self.session, Some(reference)).await;
+            }
             CancelAll::Account => CancelScope::Everything,
             CancelAll::Model(model) => match self.entry.gateway.instrument(model) {
                 Ok((instrument, _)) => CancelScope::Instrument(instrument),

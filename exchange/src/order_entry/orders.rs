@@ -203,6 +203,24 @@ impl Orders {
     pub(super) fn defer(&mut self, client_order_id: ClientOrderId, then: Then) {
         if let Some(waiting) = self
             .placing
+    /// The side of an order that is live here.
+    pub(super) fn side(&self, order: OrderId) -> Option<Side> {
+        self.live.get(&order).map(|order| order.side)
+    }
+
+    /// The side of the newest order of that name which is on its way.
+    pub(super) fn side_of_placing(&self, client_order_id: ClientOrderId) -> Option<Side> {
+        let newest = self.placing.get(&client_order_id)?.last()?;
+        Some(newest.placing.body.side())
+    }
+
+    /// Whether an order of that side is live or on its way.
+    pub(super) fn has(&self, side: Side) -> bool {
+        let mut placing = self.placing.values().flatten();
+        self.live.values().any(|order| order.side == side)
+            || placing.any(|waiting| waiting.placing.body.side() == side)
+    }
+
             .get_mut(&client_order_id)
             .and_then(|all| all.last_mut())
         {

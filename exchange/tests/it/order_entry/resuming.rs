@@ -1,12 +1,13 @@
 //! Going on where a connection ended.
 
+use proto::billing::v1::KeyScope;
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::order_command::Command;
 
-use super::client::{LOW, Session, bid, cancel};
+use super::client::{LOW, Session, amend, bid, cancel, cancel_all, dead_man};
 use crate::grpc::complaint;
 use crate::support::island::{Island, Quote};
-use crate::support::whole::Whole;
+use crate::support::whole::{CONSUMER, Whole};
 
 /// Commands that are refused at once: a report each, without the market.
 fn strays(count: usize) -> Vec<Command> {
@@ -51,6 +52,47 @@ async fn a_session_goes_on_from_any_report_that_is_kept_and_the_newest_connectio
     third.send(vec![cancel("a")]).await;
     assert_eq!(
         third.lines(1).await,
+        ["1: CANCELED CANCELED bid a 0+0=0 CANCELLED"]
+    );
+    exchange.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_resumed_with_a_key_of_another_scope_is_bound_by_that_scope() {
+    let exchange = Whole::start().await;
+    let _island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let keeper = exchange.bank.key("keeper", CONSUMER, KeyScope::Island);
+    let mut session = Session::keeping(&exchange, &exchange.key).await;
+    session.send(vec![bid("a", LOW, 2)]).await;
+    session.lines(1).await;
+    let mut session = Session::resume(&exchange, &keeper, session.token())
+        .await
+        .unwrap();
+    session
+        .send(vec![
+            cancel("a"),
+            amend("a", 1),
+            cancel_all(wire::CancelScope::Session, ""),
+            dead_man(1),
+            cancel("nobody"),
+        ])
+        .await;
+    assert_eq!(
+        session.lines(5).await,
+        [
+            "1: REFUSED WRONG_KEY_SCOPE",
+            "2: REFUSED WRONG_KEY_SCOPE",
+            "3: REFUSED WRONG_KEY_SCOPE",
+            "4: REFUSED WRONG_KEY_SCOPE",
+            "5: REFUSED UNKNOWN_ORDER",
+        ]
+    );
+    let mut session = Session::resume(&exchange, &exchange.key, session.token())
+        .await
+        .unwrap();
+    session.send(vec![cancel("a")]).await;
+    assert_eq!(
+        session.lines(1).await,
         ["1: CANCELED CANCELED bid a 0+0=0 CANCELLED"]
     );
     exchange.stop().await;
@@ -141,7 +183,7 @@ async fn one_who_does_not_read_is_disconnected_and_loses_no_report() {
     let sent = usize::try_from(session.seen).unwrap();
     assert!(sent < MESSAGES * COMMANDS, "he was told it all: {sent}");
     let mut session = Session::resume(&exchange, &exchange.key, token).await.unwrap();
-    session.send(vec![super::client::dead_man(0)]).await;
+    session.send(vec![dead_man(0)]).await;
     let mut others = 0;
     let mut last = String::new();
     while last != "1: DEAD_MAN off" {
