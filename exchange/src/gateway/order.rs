@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    ClientOrderId, Credits, Instrument, InstrumentId, Jobs, PayloadDigest, Price, SessionId, Task,
+    AccountId, ClientOrderId, Credits, Instrument, InstrumentId, Jobs, PayloadDigest, Price, SessionId, Task,
     TimeInForce, Timestamp, TokenCount, Units,
 };
-use matcher::{BidAccepted, BidLimit, PlaceBid, RejectReason, Rejected};
+use matcher::{BidAccepted, BidLimit, Engine, PlaceBid, RejectReason, Rejected};
 use proto::convert::{BidTerms, JobInput, JobRequest, Market, Speaker};
 use sha2::{Digest, Sha256};
 
@@ -152,19 +152,16 @@ impl Gateway {
         }
         let jobs = u32::try_from(request.inputs.len()).unwrap_or(u32::MAX);
         let admitted = self.admission().enter(caller.account, jobs)?;
-        if !self.sequencer.has_space() {
-            return Err(STORAGE_FULL.because("the exchange's disk is full: no new bid is placed, and one that you sent before under this name stands"));
-        }
+        let (client_order_id, shown_id) = name_order(request.client_order_id)?;
+        self.check_space(caller.account, client_order_id).await?;
         self.buying_power.check(caller.account).map_err(of_ensure)?;
         let JobRequest {
-            client_order_id,
             inputs,
             mut terms,
             user,
             ..
         } = request;
         let prepared = self.prepare(instrument, inputs).await?;
-        let (client_order_id, shown_id) = name_order(client_order_id)?;
         let waits = terms
             .time_in_force
             .unwrap_or(TimeInForce::Gtd(Timestamp::ZERO.after(WAIT_DEFAULT)));
@@ -225,6 +222,25 @@ impl Gateway {
             worst_case(limit, bid.units_max, bid.jobs).unwrap_or(Credits::MAX)
         });
         self.spending.hold(caller.spending, user, cost, now()).await
+    }
+
+    /// Refuses a new order while the disk is full. One that was placed before under its name goes on, to be told how it
+    /// stands: that takes no more of the journal than the cancels for which the rest of it is kept.
+    pub(crate) async fn check_space(
+        &self,
+        account: AccountId,
+        client_order_id: ClientOrderId,
+    ) -> Result<(), Refusal> {
+        if self.sequencer.has_space() {
+            return Ok(());
+        }
+        let read = move |engine: &Engine| engine.order_named(account, client_order_id);
+        match self.sequencer.read(read).await? {
+            Some(_) => Ok(()),
+            None => Err(STORAGE_FULL.because(
+                "the exchange's disk is full, so no new order is placed; try again later under the same name",
+            )),
+        }
     }
 
     /// Hands a bid to leasing. Its deadline, a span until now, is counted from here.

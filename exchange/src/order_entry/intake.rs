@@ -15,9 +15,7 @@ use super::desk::Islander;
 use super::orders::{Body as Placed, Placing, Reference, Then, Whereabouts, refusal_to_wire};
 use super::session::Session;
 use super::{OrderEntry, bids, now};
-use crate::gateway::errors::{
-    Refusal, STOPPING, STORAGE_FULL, TOO_MANY_ORDERS, UNKNOWN_ISLAND, WRONG_KEY_SCOPE,
-};
+use crate::gateway::errors::{Refusal, STOPPING, TOO_MANY_ORDERS, UNKNOWN_ISLAND, WRONG_KEY_SCOPE};
 use crate::gateway::order::{from_now, name_order};
 use crate::identity::Identity;
 use crate::leasing::LeasingClosed;
@@ -89,7 +87,7 @@ impl Intake {
                 }
                 Ok(())
             }
-            OrderCommand::PlaceAsk(request) => match self.expect_ask(reference, request) {
+            OrderCommand::PlaceAsk(request) => match self.expect_ask(reference, request).await {
                 Ok(ask) => self.entry.desk.leasing.enter(Command::PlaceAsk(ask)).await,
                 Err(refusal) => {
                     self.refuse(reference, named, &refusal);
@@ -100,12 +98,12 @@ impl Intake {
             OrderCommand::Amend { order, leaves } => {
                 self.about(order, Then::Amend { reference, leaves }).await
             }
+            OrderCommand::CancelAll(cancel) => self.cancel_all(reference, &cancel).await,
+            OrderCommand::DeadMan(after) => {
                 if let Err(refusal) = self.check_scope_of_all() {
                     self.refuse(reference, None, &refusal);
                     return Ok(());
                 }
-            OrderCommand::CancelAll(cancel) => self.cancel_all(reference, &cancel).await,
-            OrderCommand::DeadMan(after) => {
                 self.session.lock().dead_mans.push_back(reference);
                 let set = SetDeadMan {
                     session: self.session.id,
@@ -160,9 +158,9 @@ impl Intake {
     }
 
     /// Takes note of an ask that is to be sent.
-    fn expect_ask(&self, reference: Reference, request: AskRequest) -> Result<PlaceAsk, Refusal> {
+    async fn expect_ask(&self, reference: Reference, request: AskRequest) -> Result<PlaceAsk, Refusal> {
         self.check_room()?;
-        let (ask, placing) = self.entry.ask(self.caller, reference, request)?;
+        let (ask, placing) = self.entry.ask(self.caller, reference, request).await?;
         self.session.lock().orders.place(placing);
         self.entry.desk.expect_ask(ask, &self.session);
         Ok(ask)
@@ -188,13 +186,13 @@ impl Intake {
             OrderName::Client(name) => match self.find(&name, then) {
                 Some(order) => order,
                 None => return Ok(()),
+            },
+        };
         let side = self.session.lock().orders.side(order);
         if let Err(refusal) = self.check_scope(side) {
             self.refuse(then.reference().unwrap_or_default(), None, &refusal);
             return Ok(());
         }
-            },
-        };
         self.entry.desk.tell_engine(&self.session, order, then).await
     }
 
@@ -218,6 +216,8 @@ impl Intake {
                 None
             }
         }
+    }
+
     /// Refuses what is about an order of a side that this connection's key is not for: a session may be resumed with
     /// another key of its account than the one that placed the order.
     fn check_scope(&self, side: Option<Side>) -> Result<(), Refusal> {
@@ -236,8 +236,6 @@ impl Intake {
             .into_iter()
             .filter(|side| state.orders.has(*side));
         there.map(|side| self.check_scope(Some(side))).collect()
-    }
-
     }
 
     async fn cancel_all(&self, reference: Reference, cancel: &CancelAll) -> Result<(), LeasingClosed> {
@@ -289,7 +287,7 @@ impl Intake {
 
 impl OrderEntry {
     /// An owner's ask as the engine is asked, and what is remembered of it until it answers.
-    pub(super) fn ask(
+    pub(super) async fn ask(
         &self,
         caller: Identity,
         reference: Reference,
@@ -298,16 +296,14 @@ impl OrderEntry {
         if !caller.scope.may_enrol() {
             return Err(WRONG_KEY_SCOPE.because("this key is for buying; use one that is for Islands"));
         }
-        if !self.gateway.sequencer.has_space() {
-            return Err(STORAGE_FULL.because("the exchange's disk is full: no new ask is placed, and one that you sent before under this name stands"));
-        }
+        let (client_order_id, shown_id) = name_order(request.client_order_id)?;
+        self.gateway.check_space(caller.account, client_order_id).await?;
         let Islander { session, .. } = self.desk.island(request.island, caller.account).ok_or_else(|| {
             UNKNOWN_ISLAND
                 .because("you have no such Island whose agent is connected; start it, then try again")
                 .at("island_id")
         })?;
         let (instrument, _) = self.gateway.instrument(&request.model)?;
-        let (client_order_id, shown_id) = name_order(request.client_order_id)?;
         let ask = PlaceAsk {
             island: request.island,
             session,

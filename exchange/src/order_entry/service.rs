@@ -62,7 +62,7 @@ impl OrderEntryService for OrderEntry {
                 .because("the exchange is stopping and takes no new orders")
                 .into_status());
         }
-        let (ask, placing) = self.ask(caller, 0, ask)?;
+        let (ask, placing) = self.ask(caller, 0, ask).await?;
         let execution = self.place_one(ask, placing).await?;
         Ok(Response::new(wire::PlaceAskResponse {
             execution: Some(execution),

@@ -127,6 +127,14 @@ impl Engine {
         self.orders.find(order).map(|order| self.view_of(order))
     }
 
+    /// The order that an account's client order id names, live or ended, for as long as the name is remembered.
+    #[must_use]
+    pub fn order_named(&self, account: AccountId, client_order_id: ClientOrderId) -> Option<OrderId> {
+        let account = self.accounts.find(account)?;
+        let record = self.client_ids.find(account, client_order_id)?;
+        Some(self.client_ids.get(record).remembered.order)
+    }
+
     /// An account's resting orders, in order of their ids.
     #[must_use]
     pub fn orders_of(&self, account: AccountId) -> Vec<OrderView> {

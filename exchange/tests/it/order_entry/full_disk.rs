@@ -54,6 +54,24 @@ async fn every_door_is_closed(exchange: &Whole, island: &mut Island, seller: &mu
     );
 }
 
+/// Repeating an order that stands tells how, and another order under its name is told that the name is taken.
+async fn what_stands_is_told(island: &mut Island, buyer: &mut Session, seller: &mut Session) {
+    buyer
+        .send(vec![bid("waits", LOW, 1), bid("waits", LOW + 1_000, 1)])
+        .await;
+    let mut told = buyer.lines(2).await;
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "1: ORDER_STATUS NEW bid waits 0+1=1",
+            "2: REJECTED REJECTED bid waits DUPLICATE_CLIENT_ORDER_ID",
+        ]
+    );
+    seller.send(vec![ask("rests", island.id, ASKED * 2, 1)]).await;
+    assert_eq!(seller.lines(1).await, ["1: ORDER_STATUS NEW ask rests 0+1=1"]);
+}
+
 #[tokio::test]
 async fn a_full_disk_closes_every_door_until_it_has_room_and_what_is_under_way_goes_on() {
     let disk = FaultyDisk::default();
@@ -73,6 +91,7 @@ async fn a_full_disk_closes_every_door_until_it_has_room_and_what_is_under_way_g
     let refusal = fill(&mut buyer).await;
     assert_eq!(refusal, "1: REJECTED REJECTED bid fill STORAGE_FULL");
     every_door_is_closed(&exchange, &mut island, &mut seller).await;
+    what_stands_is_told(&mut island, &mut buyer, &mut seller).await;
 
     island.write(&mut work, "done").await;
     island.finish(&work, FinishReason::Stop).await;
