@@ -56,6 +56,9 @@ pub const SESSION_RESUME_WITHIN: Duration = Duration::from_secs(60);
 pub const KEY_KEPT: Duration = Duration::from_secs(30);
 
 /// Connections at once: each costs some tens of KiB.
+/// Bytes of reports that all order-entry sessions together keep: some 3 million without words.
+pub const SESSION_REPORT_BYTES_MAX: usize = 1 << 30;
+
 pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// How long jobs that run may go on after the exchange was told to stop: about the longest answer of a small model.
@@ -127,6 +130,8 @@ pub struct GatewayLimits {
     pub connections_max: usize,
     /// See [`DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
+    /// See [`SESSION_REPORT_BYTES_MAX`].
+    pub session_report_bytes_max: usize,
 }
 
 impl Default for GatewayLimits {
@@ -145,6 +150,7 @@ impl Default for GatewayLimits {
         }
     }
 }
+            session_report_bytes_max: SESSION_REPORT_BYTES_MAX,
 
 impl Config {
     /// Every default, with state in `data_dir`, models in `models_dir`, and `billing_token` for billing.

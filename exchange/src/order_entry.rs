@@ -19,6 +19,7 @@ mod follow;
 mod intake;
 mod orders;
 mod report_log;
+mod report_room;
 mod service;
 mod session;
 
@@ -39,8 +40,18 @@ use desk::Desk;
 /// Sessions of one account: a market maker with a session for each of its programs.
 pub const SESSIONS_PER_ACCOUNT_MAX: usize = 16;
 
-/// Sessions at once. Each keeps some 5 MiB of reports when nobody reads, 16 MiB at most if they carry pages.
+/// Sessions at once. Each keeps some 5 MiB of reports when nobody reads, 16 MiB at most if they carry pages, and all
+/// together what [`SessionBounds`] says.
 pub const SESSIONS_MAX: usize = 1_024;
+
+/// What is bounded by the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionBounds {
+    /// How long a session whose connection was lost can be resumed.
+    pub resume_within: Duration,
+    /// Bytes of reports that all sessions together keep.
+    pub report_bytes_max: usize,
+}
 
 /// The sessions before anybody is served: they follow the engine's events from the first on.
 #[derive(Clone, Debug)]
@@ -53,10 +64,10 @@ impl Sessions {
         sequencer: SequencerHandle,
         leasing: LeasingHandle,
         names: Arc<Names>,
-        resume_within: Duration,
+        bounds: SessionBounds,
         subscription: Subscription,
     ) -> (Self, JoinHandle<()>) {
-        let desk = Arc::new(Desk::new(sequencer, leasing, names, resume_within));
+        let desk = Arc::new(Desk::new(sequencer, leasing, names, bounds));
         let following = tokio::spawn(follow::follow(Arc::clone(&desk), subscription));
         (Self(desk), following)
     }

@@ -26,7 +26,7 @@ use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
 use crate::leasing::{LeasingParts, ended_orders, leasing};
 use crate::market_data::MarketData;
-use crate::order_entry::{OrderEntry, Sessions};
+use crate::order_entry::{OrderEntry, SessionBounds, Sessions};
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
 use crate::reconcile::{ReconcileCounts, ReconcileParts, ReconcileWatch, reconcile};
@@ -173,7 +173,10 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         handle.clone(),
         leasing_handle.clone(),
         Arc::clone(&names),
-        config.limits.session_resume_within,
+        SessionBounds {
+            resume_within: config.limits.session_resume_within,
+            report_bytes_max: config.limits.session_report_bytes_max,
+        },
         order_entry_subscription,
     );
     let stop_leasing = Shutdown::manual();

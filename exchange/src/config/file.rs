@@ -136,6 +136,7 @@ fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     limits.sign_ups_per_hour = NonZeroU32::new(sign_ups_per_hour).unwrap_or(limits.sign_ups_per_hour);
     limits
 }
+    keys.number("session_report_bytes_max", &mut limits.session_report_bytes_max);
 
 impl<'a> Keys<'a> {
     fn new(path: &'static str, table: Table, mistakes: &'a mut Mistakes) -> Self {

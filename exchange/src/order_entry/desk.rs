@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::orders::{Reference, Then};
+use super::report_room::ReportRoom;
 use super::session::{AttachError, Attachment, OnDisconnect, Session};
-use super::{SESSIONS_MAX, SESSIONS_PER_ACCOUNT_MAX, now};
+use super::{SESSIONS_MAX, SESSIONS_PER_ACCOUNT_MAX, SessionBounds, now};
 use crate::gateway::errors::{
     AT_CAPACITY, INVALID_ARGUMENT, REPORTS_GONE, Refusal, SESSION_ENDED, STOPPING, TOO_MANY_SESSIONS,
 };
@@ -38,6 +39,7 @@ pub(super) struct Desk {
     asks: Mutex<HashMap<(IslandId, ClientOrderId), Expected>>,
     mass_cancels: Mutex<VecDeque<MassCancel>>,
     islands: Mutex<HashMap<IslandId, Islander>>,
+    reports: Arc<ReportRoom>,
 }
 
 /// Asks of one name on their way, with the sessions that sent them: the same may be sent twice.
@@ -72,12 +74,13 @@ impl Desk {
         sequencer: SequencerHandle,
         leasing: LeasingHandle,
         names: Arc<Names>,
-        resume_within: Duration,
+        bounds: SessionBounds,
     ) -> Self {
         Self {
             names,
             leasing,
-            resume_within,
+            resume_within: bounds.resume_within,
+            reports: Arc::new(ReportRoom::new(bounds.report_bytes_max)),
             followed: watch::Sender::new(Sequence::default()),
             tasks: TaskTracker::new(),
             sequencer,
@@ -113,7 +116,12 @@ impl Desk {
         }
         let opened = self.sequencer.apply(Command::OpenSession).await?;
         let id = SessionId::of_sequence(opened.sequence);
-        let session = Arc::new(Session::new(id, account, on_disconnect));
+        let session = Arc::new(Session::new(
+            id,
+            account,
+            on_disconnect,
+            Arc::clone(&self.reports),
+        ));
         let attachment = session.attach(None).map_err(of_attach)?;
         lock(&self.sessions).insert(id, Arc::clone(&session));
         Ok((session, attachment))
@@ -130,6 +138,29 @@ impl Desk {
         let session = session.ok_or_else(ended)?;
         let attachment = session.attach(Some(next_report)).map_err(of_attach)?;
         Ok((session, attachment))
+    }
+
+    /// Waits until more reports are kept than there is room for.
+    pub(super) async fn reports_exceed(&self) {
+        self.reports.exceeded().await;
+    }
+
+    /// Has sessions give way, until there is room for the reports that are kept.
+    pub(super) fn make_room(&self) {
+        let sessions: Vec<Arc<Session>> = lock(&self.sessions).values().cloned().collect();
+        while self.reports.is_exceeded() {
+            let standing = |session: &Arc<Session>| Some((session.standing()?, Arc::clone(session)));
+            let all = sessions.iter().filter_map(standing);
+            let Some((standing, session)) = all.min_by_key(|(standing, _)| standing.turn()) else {
+                return;
+            };
+            tracing::info!(
+                session = %session.id,
+                bytes = standing.bytes,
+                "reports give way: all sessions together keep more than there is room for"
+            );
+            session.give_way();
+        }
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<Session>> {
@@ -399,8 +430,13 @@ fn of_attach(error: AttachError) -> Refusal {
         AttachError::Over => ended(),
         AttachError::Rewind(RewindError::Gone(gone)) => REPORTS_GONE
             .because(format!(
-                "reports before {} are not kept any more: list your orders and jobs, then resume from there",
-                gone.first_kept
+                "reports before {} are not kept any more{}: list your orders and jobs, then resume from there",
+                gone.first_kept,
+                if gone.gave_way {
+                    ", for all sessions together had more than there is room for"
+                } else {
+                    ""
+                }
             ))
             .at("resume.next_report"),
         AttachError::Rewind(RewindError::NeverSent) => INVALID_ARGUMENT

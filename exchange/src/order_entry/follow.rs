@@ -30,7 +30,18 @@ pub(super) async fn follow(desk: Arc<Desk>, mut subscription: Subscription) {
         routes: HashMap::new(),
     };
     let mut batch = Vec::with_capacity(COMMANDS_AT_ONCE);
-    while subscription.recv_many(&mut batch, COMMANDS_AT_ONCE).await > 0 {
+    loop {
+        let received = tokio::select! {
+            biased;
+            () = follower.desk.reports_exceed() => {
+                follower.desk.make_room();
+                continue;
+            }
+            received = subscription.recv_many(&mut batch, COMMANDS_AT_ONCE) => received,
+        };
+        if received == 0 {
+            return;
+        }
         let Some(last) = batch.last().map(|applied| applied.sequence) else {
             continue;
         };

@@ -8,9 +8,12 @@
 //! - what was dropped is never passed over in silence: reading there is refused ([`Gone`]).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use prost::Message;
 use proto::exchange::v1::Report;
+
+use super::report_room::ReportRoom;
 
 /// Reports that are kept for a client who has not said that he received them: some seconds of a busy market maker, at
 /// about 300 bytes each.
@@ -64,6 +67,8 @@ impl Backlog {
 pub(super) struct Gone {
     /// The first that is.
     pub(super) first_kept: u64,
+    /// Whether that is for want of room for the reports of all sessions.
+    pub(super) gave_way: bool,
 }
 
 /// The sequence was never given to a report.
@@ -87,6 +92,8 @@ impl Kept {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ReportLog {
+    /// Where it counts what it keeps.
+    room: Arc<ReportRoom>,
     kept: VecDeque<Kept>,
     /// Of all that are kept.
     bytes: usize,
@@ -96,26 +103,39 @@ pub(super) struct ReportLog {
     next: u64,
     /// The sequence of the first report that was not handed out yet.
     unsent: u64,
+    /// The last report that was dropped for want of room for all sessions.
+    gave_way_through: u64,
+    /// The first report that was dropped before it was handed out, unless reading began anew since.
+    unsent_dropped: Option<u64>,
 }
 
-impl Default for ReportLog {
-    fn default() -> Self {
+impl Drop for ReportLog {
+    fn drop(&mut self) {
+        self.room.remove(self.bytes);
+    }
+}
+
+impl ReportLog {
+    /// An empty log, which counts what it keeps in `room`.
+    pub(super) fn new(room: Arc<ReportRoom>) -> Self {
         Self {
+            room,
             kept: VecDeque::new(),
             bytes: 0,
             unsent_bytes: 0,
             next: 1,
             unsent: 1,
+            gave_way_through: 0,
+            unsent_dropped: None,
         }
     }
-}
 
-impl ReportLog {
     /// Numbers a report and keeps it.
     pub(super) fn push(&mut self, mut report: Report) {
         report.sequence = self.next;
         self.next = self.next.saturating_add(1);
         let kept = Kept::new(report);
+        self.room.add(kept.bytes);
         self.bytes = self.bytes.saturating_add(kept.bytes);
         self.unsent_bytes = self.unsent_bytes.saturating_add(kept.bytes);
         self.kept.push_back(kept);
@@ -129,11 +149,39 @@ impl ReportLog {
         let Some(first) = self.kept.pop_front() else {
             return;
         };
+        self.room.remove(first.bytes);
         self.bytes = self.bytes.saturating_sub(first.bytes);
         if first.report.sequence >= self.unsent {
+            self.unsent_dropped.get_or_insert(first.report.sequence);
             self.unsent = first.report.sequence.saturating_add(1);
             self.unsent_bytes = self.unsent_bytes.saturating_sub(first.bytes);
         }
+    }
+
+    /// Drops what was handed out already, for others need the room; returns whether that was something.
+    pub(super) fn drop_sent(&mut self) -> bool {
+        let count = self.sent_count();
+        self.give_way(count)
+    }
+
+    /// Drops all, for others need the room.
+    pub(super) fn drop_all(&mut self) {
+        self.give_way(self.kept.len());
+    }
+
+    fn give_way(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            self.forget_first();
+        }
+        if count > 0 {
+            self.gave_way_through = self.first_kept().saturating_sub(1);
+        }
+        count > 0
+    }
+
+    /// What all that is kept takes.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The sequence of the first report that is kept; that of the next one if none is.
@@ -141,9 +189,9 @@ impl ReportLog {
         self.kept.front().map_or(self.next, |kept| kept.report.sequence)
     }
 
-    /// The sequence of the next report that is to be handed out.
-    pub(super) const fn unsent(&self) -> u64 {
-        self.unsent
+    /// The sequence of the report that follows on what was handed out, whether it is kept or not.
+    pub(super) fn resume_at(&self) -> u64 {
+        self.unsent_dropped.unwrap_or(self.unsent)
     }
 
     /// How much waits to be handed out.
@@ -167,9 +215,11 @@ impl ReportLog {
         if sequence < self.first_kept() {
             return Err(RewindError::Gone(Gone {
                 first_kept: self.first_kept(),
+                gave_way: sequence <= self.gave_way_through,
             }));
         }
         self.unsent = sequence;
+        self.unsent_dropped = None;
         self.unsent_bytes = self.kept.range(self.sent_count()..).map(|kept| kept.bytes).sum();
         Ok(())
     }
@@ -226,8 +276,12 @@ mod tests {
         reports.iter().map(|report| report.sequence).collect()
     }
 
+    fn log() -> ReportLog {
+        ReportLog::new(Arc::new(ReportRoom::new(usize::MAX)))
+    }
+
     fn log_of(count: usize) -> ReportLog {
-        let mut log = ReportLog::default();
+        let mut log = log();
         for _ in 0..count {
             log.push(Report::default());
         }
@@ -260,7 +314,7 @@ mod tests {
 
     #[test]
     fn pages_are_bounded_by_their_bytes_and_the_gap_is_told() {
-        let mut log = ReportLog::default();
+        let mut log = log();
         let size = 1 << 20;
         for _ in 0..8 {
             assert!(!log.is_overrun());
@@ -273,7 +327,13 @@ mod tests {
         }
         assert!(log.bytes <= BYTES_KEPT_MAX);
         assert_eq!(log.kept.len(), 15);
-        assert_eq!(log.rewind(17), Err(RewindError::Gone(Gone { first_kept: 18 })));
+        assert_eq!(
+            log.rewind(17),
+            Err(RewindError::Gone(Gone {
+                first_kept: 18,
+                gave_way: false
+            }))
+        );
         assert_eq!(log.rewind(18), Ok(()));
         assert_eq!(log.backlog().bytes, log.bytes);
         assert_eq!(
@@ -289,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_by_its_bytes() {
-        let mut log = ReportLog::default();
+        let mut log = log();
         for _ in 0..16 {
             log.push(page(60 << 10));
         }
@@ -318,19 +378,71 @@ mod tests {
         assert_eq!(log.received(2), Ok(()));
         assert_eq!(log.received(2), Ok(()), "twice changes nothing");
         assert_eq!(log.received(4), Err(NeverSent));
-        assert_eq!(log.rewind(2), Err(RewindError::Gone(Gone { first_kept: 3 })));
+        assert_eq!(
+            log.rewind(2),
+            Err(RewindError::Gone(Gone {
+                first_kept: 3,
+                gave_way: false
+            }))
+        );
         assert_eq!(log.rewind(3), Ok(()));
         log.take(9);
         assert_eq!(log.received(3), Ok(()));
-        assert_eq!(log.rewind(3), Err(RewindError::Gone(Gone { first_kept: 4 })));
+        assert_eq!(
+            log.rewind(3),
+            Err(RewindError::Gone(Gone {
+                first_kept: 4,
+                gave_way: false
+            }))
+        );
         assert_eq!(log.rewind(4), Ok(()));
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_in_the_room_for_all_and_what_gave_way_is_told() {
+        let room = Arc::new(ReportRoom::new(16 << 10));
+        let mut log = ReportLog::new(Arc::clone(&room));
+        log.push(page(10_000));
+        assert!(!room.is_exceeded());
+        log.push(page(10_000));
+        assert!(room.is_exceeded());
+        assert!(!log.drop_sent(), "nothing was handed out");
+        assert_eq!(log.take(1).len(), 1);
+        assert!(log.drop_sent());
+        assert!(!room.is_exceeded());
+        let gone = |first_kept| {
+            Err(RewindError::Gone(Gone {
+                first_kept,
+                gave_way: true,
+            }))
+        };
+        assert_eq!(log.rewind(1), gone(2));
+        assert_eq!(sequences(&log.take(9)), [2], "what was not handed out is there");
+        log.drop_all();
+        assert_eq!((log.bytes(), log.rewind(2)), (0, gone(3)));
+        log.push(page(1));
+        log.drop_all();
+        assert_eq!(log.resume_at(), 3, "whoever resumes there hears of the gap");
+        assert_eq!(log.rewind(3), gone(4));
+        assert_eq!(log.rewind(4), Ok(()));
+        assert_eq!(log.resume_at(), 4);
+        log.push(page(20_000));
+        assert!(room.is_exceeded());
+        drop(log);
+        assert!(!room.is_exceeded(), "a session that ended keeps nothing");
     }
 
     #[test]
     fn the_oldest_are_dropped_when_nobody_receives_and_the_gap_is_told() {
         let mut log = log_of(REPORTS_KEPT_MAX + 2);
         assert_eq!(log.kept.len(), REPORTS_KEPT_MAX);
-        assert_eq!(log.rewind(2), Err(RewindError::Gone(Gone { first_kept: 3 })));
+        assert_eq!(
+            log.rewind(2),
+            Err(RewindError::Gone(Gone {
+                first_kept: 3,
+                gave_way: false
+            }))
+        );
         assert_eq!(log.rewind(3), Ok(()));
         assert_eq!(log.take(1)[0].sequence, 3);
     }

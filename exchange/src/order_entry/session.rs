@@ -7,7 +7,7 @@
 //!   the last of them has ended.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{AccountId, OrderId, SessionId, Timestamp};
 use proto::exchange::v1 as wire;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::orders::{Answer, Orders, Reference, Then};
 use super::report_log::{Backlog, COMMANDS_WAIT_AT, OUTPUT_WAITS_AT, ReportLog, RewindError};
+use super::report_room::{Desertion, ReportRoom, Standing};
 use crate::gateway::errors::{RESUMED_ELSEWHERE, Refusal, STOPPING, STREAM_STALLED, UNKNOWN_ORDER};
 
 /// Reports in one message: large enough that a burst costs few messages, small enough for the least of clients.
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub(super) account: AccountId,
     pub(super) on_disconnect: OnDisconnect,
     state: Mutex<State>,
+    /// The room for all sessions' reports.
+    reports: Arc<ReportRoom>,
     /// There is something to send.
     wake: Notify,
     /// There is room for output.
@@ -49,11 +52,13 @@ pub(super) struct Session {
     over: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     log: ReportLog,
     pub(super) orders: Orders,
     attached: Option<Attachment>,
+    /// When it was left, unless somebody is connected.
+    deserted: Option<Desertion>,
     /// Who waits to hear that the dead-man switch is set.
     pub(super) dead_mans: VecDeque<Reference>,
     /// Counts connections, so that one that was replaced does not detach the next.
@@ -79,7 +84,7 @@ enum Phase {
 pub(super) struct Attachment {
     number: u64,
     end: CancellationToken,
-    why: std::sync::Arc<Mutex<Option<Refusal>>>,
+    why: Arc<Mutex<Option<Refusal>>>,
 }
 
 /// What a connection has to send.
@@ -110,12 +115,27 @@ impl Attachment {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, account: AccountId, on_disconnect: OnDisconnect) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        account: AccountId,
+        on_disconnect: OnDisconnect,
+        room: Arc<ReportRoom>,
+    ) -> Self {
+        let state = State {
+            log: ReportLog::new(Arc::clone(&room)),
+            orders: Orders::default(),
+            attached: None,
+            deserted: None,
+            dead_mans: VecDeque::new(),
+            connections: 0,
+            phase: Phase::default(),
+        };
         Self {
             id,
             account,
             on_disconnect,
-            state: Mutex::default(),
+            state: Mutex::new(state),
+            reports: room,
             wake: Notify::new(),
             room: Notify::new(),
             over: CancellationToken::new(),
@@ -212,9 +232,10 @@ impl Session {
         let attachment = Attachment {
             number: state.connections,
             end: CancellationToken::new(),
-            why: std::sync::Arc::default(),
+            why: Arc::default(),
         };
         state.attached = Some(attachment.clone());
+        state.deserted = None;
         drop(state);
         self.wake.notify_one();
         self.room.notify_waiters();
@@ -229,7 +250,36 @@ impl Session {
             return false;
         }
         state.attached = None;
+        state.deserted = Some(self.reports.desertion());
         true
+    }
+
+    /// How it stands when there is no room for all sessions' reports; `None` if it keeps none.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let state = self.lock();
+        let bytes = state.log.bytes();
+        // One that is ending has nobody who could read.
+        let left = || self.reports.desertion();
+        let deserted = state.deserted.or_else(|| state.attached.is_none().then(left));
+        (bytes > 0).then_some(Standing { deserted, bytes })
+    }
+
+    /// Drops reports, for there is no room for all sessions': all of them if nobody is connected, else those that were
+    /// sent. A reader of whom nothing has been sent yet does not read, and is disconnected.
+    pub(super) fn give_way(&self) {
+        let mut state = self.lock();
+        let is_read = state.attached.is_some();
+        if !is_read || !state.log.drop_sent() {
+            if let Some(attached) = &state.attached {
+                attached.end(Some(STREAM_STALLED.because(
+                    "there is no room for the reports of all sessions, and yours keeps the most: list your orders and \
+                     jobs when you resume",
+                )));
+            }
+            state.log.drop_all();
+        }
+        drop(state);
+        self.room.notify_waiters();
     }
 
     /// Whether nobody has connected since `attachment` was.
@@ -242,7 +292,7 @@ impl Session {
     pub(super) fn resume_token(&self) -> wire::ResumeSession {
         wire::ResumeSession {
             session_id: self.id.to_string(),
-            next_report: self.lock().log.unsent(),
+            next_report: self.lock().log.resume_at(),
         }
     }
 
@@ -255,7 +305,8 @@ impl Session {
     pub(super) fn outgoing(&self, attachment: &Attachment) -> Outgoing {
         let mut state = self.lock();
         let is_this = |attached: &Attachment| attached.number == attachment.number;
-        if !state.attached.as_ref().is_some_and(is_this) {
+        // What gave way is not passed over: a connection that is to end is sent nothing of what came after.
+        if !state.attached.as_ref().is_some_and(is_this) || attachment.end.is_cancelled() {
             return Outgoing::Nothing;
         }
         let reports = state.log.take(REPORTS_PER_MESSAGE_MAX);
@@ -367,7 +418,8 @@ mod tests {
     use crate::gateway::errors::AT_CAPACITY;
 
     fn session() -> Session {
-        Session::new(SessionId::new(1), AccountId::new(1), OnDisconnect::Cancel)
+        let room = Arc::new(ReportRoom::new(usize::MAX));
+        Session::new(SessionId::new(1), AccountId::new(1), OnDisconnect::Cancel, room)
     }
 
     fn tell(session: &Session, count: u64) {

@@ -160,6 +160,47 @@ async fn what_was_received_is_forgotten_and_a_gap_is_told() {
 }
 
 #[tokio::test]
+async fn the_session_that_was_left_longest_ago_gives_way_when_all_keep_too_much() {
+    let exchange = Whole::start_with(|config| config.limits.session_report_bytes_max = 64 << 10).await;
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let mut session = Session::open(&exchange, &exchange.key).await;
+        session.send(strays(50)).await;
+        session.lines(50).await;
+        left.push(session.token());
+        drop(session);
+        exchange.nothing_leaked().await;
+    }
+    // Whoever is connected and says what he received is left alone.
+    let mut session = Session::open(&exchange, &exchange.key).await;
+    let from_the_first = |token: &wire::ResumeSession| wire::ResumeSession {
+        next_report: 1,
+        ..token.clone()
+    };
+    let mut told = String::new();
+    while told.is_empty() {
+        session.send(strays(50)).await;
+        session.lines(50).await;
+        let resumed = Session::resume(&exchange, &exchange.key, from_the_first(&left[0])).await;
+        told = resumed
+            .err()
+            .map_or_else(String::new, |status| status.message().to_owned());
+    }
+    assert!(
+        told.contains("reports before 51 are not kept any more, for all sessions together had more"),
+        "{told}"
+    );
+    let mut again = Session::resume(&exchange, &exchange.key, left[0].clone())
+        .await
+        .unwrap();
+    again.send(strays(1)).await;
+    again.lines(1).await;
+    session.send(strays(1)).await;
+    session.lines(1).await;
+    exchange.stop().await;
+}
+
+#[tokio::test]
 async fn one_who_does_not_read_is_disconnected_and_loses_no_report() {
     const MESSAGES: usize = 32;
     const COMMANDS: usize = 1_024;
