@@ -26,6 +26,7 @@ use domain::{AccountId, JobId, OrderId, TokenCount};
 use matcher::{Command, EndedOrder, PlaceAsk};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::halts::Halts;
 use crate::receipts::ExchangeKey;
 use crate::registry::Registry;
 use crate::sequencer::{Clock, SequencerHandle, Subscription};
@@ -59,6 +60,8 @@ pub struct LeasingParts {
     pub clock: Clock,
     /// What ended before, as [`ended_orders`] reads it.
     pub ended: Vec<EndedOrder>,
+    /// What is halted.
+    pub halts: Halts,
 }
 
 /// Leasing that is to be run, the gateways' way into it, and the agents'.

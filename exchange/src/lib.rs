@@ -10,6 +10,7 @@ pub mod buying_power;
 mod canary;
 pub mod config;
 pub mod gateway;
+pub mod halts;
 pub mod identity;
 pub mod journal;
 pub mod leasing;

@@ -31,6 +31,7 @@ use proto::exchange::v1::order_entry_service_server::OrderEntryServiceServer;
 use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
+use crate::halts::Halts;
 use crate::leasing::LeasingHandle;
 use crate::names::Names;
 use crate::sequencer::{SequencerHandle, Subscription};
@@ -53,6 +54,15 @@ pub struct SessionBounds {
     pub report_bytes_max: usize,
 }
 
+/// What the engine does, from a moment on.
+#[derive(Debug)]
+pub struct EngineFeed {
+    /// What was halted then.
+    pub halts: Halts,
+    /// What follows.
+    pub subscription: Subscription,
+}
+
 /// The sessions before anybody is served: they follow the engine's events from the first on.
 #[derive(Clone, Debug)]
 pub struct Sessions(Arc<Desk>);
@@ -65,10 +75,10 @@ impl Sessions {
         leasing: LeasingHandle,
         names: Arc<Names>,
         bounds: SessionBounds,
-        subscription: Subscription,
+        feed: EngineFeed,
     ) -> (Self, JoinHandle<()>) {
         let desk = Arc::new(Desk::new(sequencer, leasing, names, bounds));
-        let following = tokio::spawn(follow::follow(Arc::clone(&desk), subscription));
+        let following = tokio::spawn(follow::follow(Arc::clone(&desk), feed.halts, feed.subscription));
         (Self(desk), following)
     }
 

@@ -24,9 +24,10 @@ use crate::buying_power::{BuyingPower, IdleWatch};
 use crate::config::Config;
 use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
+use crate::halts::Halts;
 use crate::leasing::{LeasingParts, ended_orders, leasing};
 use crate::market_data::MarketData;
-use crate::order_entry::{OrderEntry, SessionBounds, Sessions};
+use crate::order_entry::{EngineFeed, OrderEntry, SessionBounds, Sessions};
 use crate::outbox::{BUFFERED_MAX, Outbox, OutboxParts};
 use crate::receipts::ExchangeKey;
 use crate::reconcile::{ReconcileCounts, ReconcileParts, ReconcileWatch, reconcile};
@@ -161,6 +162,7 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
             tracing::warn!(error, "the trades of before this start are not shown");
         }
     });
+    let halts = handle.read(Halts::of).await?;
     let (leasing, leasing_handle, agents) = leasing(LeasingParts {
         sequencer: handle.clone(),
         subscription: leasing_subscription,
@@ -168,6 +170,7 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         key: Arc::clone(&key),
         clock: Clock::steady(),
         ended: handle.read(ended_orders).await?,
+        halts: halts.clone(),
     });
     let (order_entry_sessions, following_orders) = Sessions::start(
         handle.clone(),
@@ -177,7 +180,10 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
             resume_within: config.limits.session_resume_within,
             report_bytes_max: config.limits.session_report_bytes_max,
         },
-        order_entry_subscription,
+        EngineFeed {
+            halts,
+            subscription: order_entry_subscription,
+        },
     );
     let stop_leasing = Shutdown::manual();
     let leasing = tokio::spawn(leasing.run(stop_leasing.clone()));

@@ -15,6 +15,8 @@ use proto::convert::FieldError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::halts::Trading;
+
 pub use table::*;
 
 /// The domain of our reasons over gRPC.
@@ -239,19 +241,27 @@ pub const fn of_reject(reason: RejectReason) -> (Kind, &'static str) {
     }
 }
 
-/// What the end of an order without a trade is called.
+/// What the end of an order without a trade is called, in a model that traded or did not at that moment.
 #[must_use]
-pub const fn of_end(reason: EndReason) -> (Kind, &'static str) {
+pub const fn of_end(reason: EndReason, trading: Trading) -> (Kind, &'static str) {
     match reason {
         EndReason::Cancelled => (CANCELLED, "the order was cancelled"),
         EndReason::Immediate => (
             NOT_FILLED,
             "nobody could take it at once at this price; raise the limit, or let it wait",
         ),
-        EndReason::Expired => (
-            EXPIRED,
-            "nobody took it in time at this price; raise the limit, or let it wait longer",
-        ),
+        EndReason::Expired => match trading {
+            Trading::Open => (
+                EXPIRED,
+                "nobody took it in time at this price; raise the limit, or let it wait longer",
+            ),
+            // Not for its price, while nothing trades.
+            Trading::Halted => (
+                EXPIRED,
+                "trading in this model is halted, so nobody could take it in time; let it wait longer, or try again \
+                 when it trades",
+            ),
+        },
         EndReason::SessionLost => (
             SESSION_LOST,
             "the exchange restarted before the job began; nothing is charged",

@@ -3,18 +3,12 @@
 use std::collections::VecDeque;
 
 use domain::{InstrumentId, IslandId, JobId, Jobs, LeaseFailure, TokenCount};
-use matcher::EndReason;
 
 use super::Gateway;
 use super::admission::Admitted;
-use super::errors::{EXPIRED, Refusal, of_end};
+use super::errors::{Refusal, of_end};
 use crate::leasing::{Completed, JobEvent, JobEvents, LeasingHandle, Matched};
 use crate::registry::{Detokeniser, StopStrings};
-use crate::sequencer::SequencerHandle;
-
-/// What a bid is told that waited for a halt to end.
-const EXPIRED_IN_A_HALT: &str = "trading in this model is halted, so nobody could take it in time; let it wait longer, or try again \
-     when it trades";
 
 /// What becomes of an order and its jobs, as a client is told.
 #[derive(Clone, Debug)]
@@ -61,8 +55,6 @@ impl std::fmt::Debug for Output {
 pub(crate) struct Reports {
     events: JobEvents,
     leasing: LeasingHandle,
-    sequencer: SequencerHandle,
-    instrument: InstrumentId,
     texts: Vec<Option<Text>>,
     ready: VecDeque<Report>,
     _admitted: Admitted,
@@ -96,8 +88,6 @@ impl Reports {
         Self {
             events,
             leasing: gateway.leasing.clone(),
-            sequencer: gateway.sequencer.clone(),
-            instrument,
             texts,
             ready: VecDeque::new(),
             _admitted: admitted,
@@ -134,8 +124,13 @@ impl Reports {
                     self.finish(completed.job, completed.index);
                     self.ready.push_back(Report::Completed(completed));
                 }
-                JobEvent::Ended { jobs, reason } => {
-                    let why = self.why(reason).await;
+                JobEvent::Ended {
+                    jobs,
+                    reason,
+                    trading,
+                } => {
+                    let (kind, meaning) = of_end(reason, trading);
+                    let why = kind.because(meaning);
                     return Some(Report::Ended { jobs, why });
                 }
                 JobEvent::Accepted(_) | JobEvent::Rejected(_) | JobEvent::Repeated { .. } => {
@@ -143,23 +138,6 @@ impl Reports {
                 }
             }
         }
-    }
-
-    /// Why jobs ended that nobody took: not for their price while nothing trades.
-    async fn why(&self, reason: EndReason) -> Refusal {
-        let (kind, meaning) = of_end(reason);
-        let instrument = self.instrument;
-        if kind == EXPIRED {
-            let is_halted = self
-                .sequencer
-                .read(move |engine| engine.is_halted(instrument))
-                .await;
-            // An exchange that has stopped cannot say, and the plain reason is as true.
-            if is_halted.unwrap_or(false) {
-                return kind.because(EXPIRED_IN_A_HALT);
-            }
-        }
-        kind.because(meaning)
     }
 
     fn text(&mut self, index: u32) -> Option<&mut Option<Text>> {

@@ -14,6 +14,7 @@ use super::job::{CancelRefused, Cancelled, JobEvent, Matched};
 use super::recalled::recall;
 use super::state::{FOLLOWERS_MAX, Job, Lease, Order, Pending};
 use super::task::{Owner, State};
+use crate::halts::Trading;
 use crate::sequencer::Applied;
 
 impl State {
@@ -22,6 +23,7 @@ impl State {
         let mut cancelled = Jobs::ZERO;
         let mut refused = None;
         for event in applied.events.iter() {
+            self.halts.note(event);
             match event {
                 Event::BidAccepted(accepted) if accepted.resumes.is_none() => {
                     self.bid_accepted(&applied.command, accepted, applied.at);
@@ -163,7 +165,12 @@ impl State {
             }
         }
         if let Some(Unmatched { jobs, reason }) = unmatched {
-            outlet.push(JobEvent::Ended { jobs, reason });
+            // Whether it traded then is not remembered.
+            outlet.push(JobEvent::Ended {
+                jobs,
+                reason,
+                trading: Trading::Open,
+            });
         }
         if let Some(order) = self.orders.get_mut(&order_id)
             && order.followers.len() < FOLLOWERS_MAX
@@ -357,6 +364,7 @@ impl State {
                 let event = JobEvent::Ended {
                     jobs: ended.leaves,
                     reason: ended.reason,
+                    trading: self.halts.trading(order.accepted.instrument),
                 };
                 for follower in &order.followers {
                     follower.push(event.clone());
@@ -375,6 +383,7 @@ impl State {
         let event = JobEvent::Ended {
             jobs: Jobs::new(order.leaves.saturating_sub(leaves.get())),
             reason: EndReason::Cancelled,
+            trading: self.halts.trading(order.accepted.instrument),
         };
         order.leaves = leaves.get();
         for follower in &order.followers {

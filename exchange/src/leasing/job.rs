@@ -10,6 +10,8 @@ use domain::{
 use matcher::{BidAccepted, CellKey, EndReason, PlaceBid, Rejected};
 use proto::convert::SignedReceipt;
 
+use crate::halts::Trading;
+
 /// A bid and what its jobs are to do.
 #[derive(Clone, Debug)]
 pub struct JobSubmission {
@@ -111,6 +113,8 @@ pub enum JobEvent {
         jobs: Jobs,
         /// Why.
         reason: EndReason,
+        /// Whether the model traded then.
+        trading: Trading,
     },
 }
 

@@ -19,6 +19,7 @@ use super::job::{JobEvent, JobSubmission, JobView};
 use super::outlet::{Departures, Outlet, SubmissionId};
 use super::state::{History, Order, Pending};
 use super::{LeasingParts, Request};
+use crate::halts::Halts;
 use crate::receipts::ExchangeKey;
 use crate::registry::Registry;
 use crate::sequencer::{Clock, SequencerClosed, SequencerHandle, Subscription};
@@ -68,6 +69,7 @@ pub(super) struct State {
     /// Which job a lease belongs to, from its grant to the job's end.
     pub(super) leases: HashMap<LeaseId, JobId>,
     pub(super) history: History,
+    pub(super) halts: Halts,
     /// The receipt that came with the input which is being handled.
     pub(super) arriving: Option<proto::convert::SignedReceipt>,
     /// Inputs that effects have caused.
@@ -110,6 +112,7 @@ impl Leasing {
                 entered: EnteredAsks::default(),
                 leases: HashMap::new(),
                 history: History::recalled(parts.ended),
+                halts: parts.halts,
                 arriving: None,
                 caused: VecDeque::new(),
             },

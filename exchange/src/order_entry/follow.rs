@@ -18,16 +18,18 @@ use super::desk::{Desk, Islander};
 use super::orders::{Answer, Then};
 use super::session::{Session, State};
 use crate::gateway::errors::{Refusal, of_reject};
+use crate::halts::Halts;
 use crate::sequencer::{Applied, Subscription};
 
 /// Commands whose events are looked at before those who wait for them are woken.
 const COMMANDS_AT_ONCE: usize = 256;
 
 /// Follows until the sequencer has stopped.
-pub(super) async fn follow(desk: Arc<Desk>, mut subscription: Subscription) {
+pub(super) async fn follow(desk: Arc<Desk>, halts: Halts, mut subscription: Subscription) {
     let mut follower = Follower {
         desk,
         routes: HashMap::new(),
+        halts,
     };
     let mut batch = Vec::with_capacity(COMMANDS_AT_ONCE);
     loop {
@@ -56,12 +58,14 @@ struct Follower {
     desk: Arc<Desk>,
     /// Whose each live order is.
     routes: HashMap<OrderId, Arc<Session>>,
+    halts: Halts,
 }
 
 impl Follower {
     fn applied(&mut self, applied: &Applied) {
         let at = applied.at;
         for (index, event) in applied.events.iter().enumerate() {
+            self.halts.note(event);
             match event {
                 Event::BidAccepted(accepted) if accepted.resumes.is_none() => {
                     self.bid_accepted(applied, accepted);
@@ -243,7 +247,7 @@ impl Follower {
             return self.job_ended(job.order(), at);
         }
         self.about(ended.order, |session, state| {
-            if let Some((reference, report)) = state.orders.ended(ended) {
+            if let Some((reference, report)) = state.orders.ended(ended, &self.halts) {
                 session.report(state, at, reference, Body::Execution(report));
             }
         });

@@ -9,11 +9,12 @@ mod execution;
 
 use std::collections::{HashMap, VecDeque};
 
-use domain::{ClientOrderId, Jobs, OrderId, Price, Side};
+use domain::{ClientOrderId, InstrumentId, Jobs, OrderId, Price, Side};
 use matcher::{AskAccepted, BidAccepted, EndReason, OrderEnded, PlaceAsk, PlaceBid, Traded};
 use proto::exchange::v1 as wire;
 
 use crate::gateway::errors::Refusal;
+use crate::halts::Halts;
 
 pub(super) use execution::refusal_to_wire;
 
@@ -79,6 +80,7 @@ struct Order {
     client_order_id: ClientOrderId,
     side: Side,
     model: String,
+    instrument: InstrumentId,
     price: Price,
     cum: Jobs,
     leaves: Jobs,
@@ -126,6 +128,13 @@ impl Body {
         match self {
             Self::Bid(_) => Side::Bid,
             Self::Ask(_) => Side::Ask,
+        }
+    }
+
+    fn instrument(&self) -> InstrumentId {
+        match self {
+            Self::Bid(bid) => bid.instrument,
+            Self::Ask(ask) => ask.instrument,
         }
     }
 
@@ -194,15 +203,6 @@ impl Orders {
         }
     }
 
-    /// Whether an order is live here.
-    pub(super) fn contains(&self, order: OrderId) -> bool {
-        self.live.contains_key(&order)
-    }
-
-    /// Lets a command wait until the order of that name is answered.
-    pub(super) fn defer(&mut self, client_order_id: ClientOrderId, then: Then) {
-        if let Some(waiting) = self
-            .placing
     /// The side of an order that is live here.
     pub(super) fn side(&self, order: OrderId) -> Option<Side> {
         self.live.get(&order).map(|order| order.side)
@@ -221,6 +221,15 @@ impl Orders {
             || placing.any(|waiting| waiting.placing.body.side() == side)
     }
 
+    /// Whether an order is live here.
+    pub(super) fn contains(&self, order: OrderId) -> bool {
+        self.live.contains_key(&order)
+    }
+
+    /// Lets a command wait until the order of that name is answered.
+    pub(super) fn defer(&mut self, client_order_id: ClientOrderId, then: Then) {
+        if let Some(waiting) = self
+            .placing
             .get_mut(&client_order_id)
             .and_then(|all| all.last_mut())
         {
@@ -262,25 +271,19 @@ impl Orders {
 
     /// A bid was taken in.
     pub(super) fn bid_accepted(&mut self, accepted: &BidAccepted, asked: &PlaceBid) -> Option<Answer> {
-        let waiting = self.answered(accepted.client_order_id, |body| body.is_bid(asked))?;
-        let mut terms = waiting.placing.terms;
+        let mut waiting = self.answered(accepted.client_order_id, |body| body.is_bid(asked))?;
+        let mut terms = std::mem::take(&mut waiting.placing.terms);
         terms.units_max = accepted.units_max.get();
         terms.reserved_nano = accepted.reserved.as_nano();
         if let Some(bid) = &mut terms.bid {
             bid.limit = Some(accepted.limit.get());
         }
-        let order = Order::new(
-            accepted.client_order_id,
-            waiting.placing.shown_id,
-            Side::Bid,
-            waiting.placing.model,
-            accepted.limit,
-            accepted.jobs,
-        );
+        let reference = waiting.placing.reference;
+        let order = Order::new(waiting.placing, accepted.limit, accepted.jobs);
         let report = order.new_report(accepted.order, terms);
         self.insert(accepted.order, order);
         Some(Answer {
-            reference: waiting.placing.reference,
+            reference,
             report,
             then: waiting.then,
         })
@@ -293,23 +296,17 @@ impl Orders {
         asked: &PlaceAsk,
         cell: proto::types::v1::Cell,
     ) -> Option<Answer> {
-        let waiting = self.answered(accepted.client_order_id, |body| body.is_ask(asked))?;
+        let mut waiting = self.answered(accepted.client_order_id, |body| body.is_ask(asked))?;
         let terms = wire::OrderTerms {
             cell: Some(cell),
-            ..waiting.placing.terms
+            ..std::mem::take(&mut waiting.placing.terms)
         };
-        let order = Order::new(
-            accepted.client_order_id,
-            waiting.placing.shown_id,
-            Side::Ask,
-            waiting.placing.model,
-            accepted.price,
-            accepted.jobs,
-        );
+        let reference = waiting.placing.reference;
+        let order = Order::new(waiting.placing, accepted.price, accepted.jobs);
         let report = order.new_report(accepted.order, terms);
         self.insert(accepted.order, order);
         Some(Answer {
-            reference: waiting.placing.reference,
+            reference,
             report,
             then: waiting.then,
         })
@@ -354,7 +351,11 @@ impl Orders {
     }
 
     /// What was left of an order ended. The reference is that of the cancel which did it.
-    pub(super) fn ended(&mut self, ended: &OrderEnded) -> Option<(Reference, wire::ExecutionReport)> {
+    pub(super) fn ended(
+        &mut self,
+        ended: &OrderEnded,
+        halts: &Halts,
+    ) -> Option<(Reference, wire::ExecutionReport)> {
         let order = self.live.get_mut(&ended.order)?;
         order.leaves = Jobs::ZERO;
         let (reference, reason) = match ended.reason {
@@ -369,7 +370,7 @@ impl Orders {
             | EndReason::SelfTrade
             | EndReason::NotQuotable => (0, ended.reason),
         };
-        Some((reference, order.end_report(ended.order, reason)))
+        Some((reference, order.end_report(ended.order, reason, halts)))
     }
 
     /// Less is left of an order.

@@ -20,6 +20,7 @@ use super::orders::{Orders, Placing};
 use super::{OrderEntry, connection};
 use crate::gateway::auth::bearer;
 use crate::gateway::errors::{INTERNAL, Refusal, STOPPING};
+use crate::halts::Halts;
 use crate::identity::Identity;
 use crate::sequencer::Applied;
 
@@ -119,7 +120,7 @@ impl OrderEntry {
             } else if let Event::Traded(traded) = event {
                 orders.traded(traded, Side::Ask)
             } else if let Event::OrderEnded(ended) = event {
-                orders.ended(ended).map(|(_, report)| report)
+                orders.ended(ended, &Halts::default()).map(|(_, report)| report)
             } else if let Event::Rejected(rejected) = event {
                 return Err(self.gateway.rejection(rejected));
             } else {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use domain::{Credits, JobOutcome, Jobs, LeaseFailure, Price, ReceiptKind, TokenCount, Units, fee_on};
+use exchange::halts::Trading;
 use exchange::leasing::{CancelRefused, JobEvent, JobState};
 use exchange::receipts::verify_signatures;
-use matcher::{BidLimit, EndReason, RejectReason};
+use matcher::{BidLimit, Command, EndReason, RejectReason};
 use proto::agent::v1::FinishReason;
 use proto::agent::v1::session_request::Message as Say;
 
@@ -427,7 +428,7 @@ async fn an_order_is_cancelled_by_its_owner_only_and_tells_what_it_stopped() {
         (cancelled.cancelled_jobs.get(), cancelled.stopping_jobs.get()),
         (1, 1)
     );
-    let JobEvent::Ended { jobs, reason } = events.next().await else {
+    let JobEvent::Ended { jobs, reason, .. } = events.next().await else {
         panic!("the job that waited has ended")
     };
     assert_eq!((jobs, reason), (Jobs::ONE, EndReason::Cancelled));
@@ -553,10 +554,31 @@ async fn a_bid_that_is_too_cheap_expires_and_says_so() {
         JobState::Waiting
     );
     house.advance(Duration::from_secs(2));
-    let JobEvent::Ended { jobs, reason } = events.next().await else {
+    let JobEvent::Ended { jobs, reason, .. } = events.next().await else {
         panic!("it ends without a match")
     };
     assert_eq!((jobs, reason), (Jobs::ONE, EndReason::Expired));
+    events.ended().await;
+    house.idle().await;
+}
+
+#[tokio::test]
+async fn a_bid_that_expires_in_a_halt_is_told_so_though_the_halt_is_over_when_it_reads() {
+    let house = open().await;
+    let _agent = quoting(&house, 1, 40, 4).await;
+    let mut cheap = house.submission(8);
+    cheap.bid.limit = BidLimit::At(Price::MIN);
+    let instrument = cheap.bid.instrument;
+    let mut events = house.submit(cheap.clone()).await;
+    events.accepted().await;
+    house.sequencer.apply(Command::Halt(instrument)).await.unwrap();
+    house.advance(Duration::from_secs(2));
+    // What is due comes first: the bid expires, and then trading goes on.
+    house.sequencer.apply(Command::Resume(instrument)).await.unwrap();
+    let JobEvent::Ended { reason, trading, .. } = events.next().await else {
+        panic!("it ends without a match")
+    };
+    assert_eq!((reason, trading), (EndReason::Expired, Trading::Halted));
     events.ended().await;
     house.idle().await;
 }

@@ -1,27 +1,23 @@
 //! Execution reports: an order's state in FIX's words.
 
-use domain::{ClientOrderId, Jobs, Liquidity, OrderId, Price, Side};
+use domain::{Jobs, Liquidity, OrderId, Price, Side};
 use matcher::{EndReason, Traded};
 use proto::convert::{liquidity_to_wire, side_to_wire};
 use proto::exchange::v1 as wire;
 
-use super::{Order, Waiting};
+use super::{Order, Placing, Waiting};
 use crate::gateway::errors::{Refusal, Retry, of_end};
+use crate::halts::Halts;
 
 impl Order {
-    pub(super) fn new(
-        client_order_id: ClientOrderId,
-        shown_id: String,
-        side: Side,
-        model: String,
-        price: Price,
-        jobs: Jobs,
-    ) -> Self {
+    /// An order that was taken in, with what the engine made of its price and jobs.
+    pub(super) fn new(placing: Placing, price: Price, jobs: Jobs) -> Self {
         Self {
-            shown_id,
-            client_order_id,
-            side,
-            model,
+            client_order_id: placing.body.client_order_id(),
+            side: placing.body.side(),
+            instrument: placing.body.instrument(),
+            shown_id: placing.shown_id,
+            model: placing.model,
             price,
             cum: Jobs::ZERO,
             leaves: jobs,
@@ -70,7 +66,7 @@ impl Order {
         }
     }
 
-    pub(super) fn end_report(&self, id: OrderId, reason: EndReason) -> wire::ExecutionReport {
+    pub(super) fn end_report(&self, id: OrderId, reason: EndReason, halts: &Halts) -> wire::ExecutionReport {
         let (execution_type, order_status) = match reason {
             EndReason::Expired => (wire::ExecutionType::Expired, wire::OrderStatus::Expired),
             EndReason::Cancelled
@@ -80,7 +76,7 @@ impl Order {
             | EndReason::SelfTrade
             | EndReason::NotQuotable => (wire::ExecutionType::Canceled, wire::OrderStatus::Canceled),
         };
-        let (kind, meaning) = of_end(reason);
+        let (kind, meaning) = of_end(reason, halts.trading(self.instrument));
         wire::ExecutionReport {
             order_status: order_status.into(),
             reason: Some(refusal_to_wire(&kind.because(meaning))),

@@ -11,6 +11,7 @@ use domain::{
     Timestamp, TokenCount, TransferId, Units,
 };
 use exchange::agent_sessions::{AgentParts, AgentSessions, Enrolments};
+use exchange::halts::Halts;
 use exchange::identity::{AuthError, Authenticator, Identity, KeyScope, SpendingTerms};
 use exchange::journal::{Disk, FileJournal, FileJournalOptions};
 use exchange::leasing::{
@@ -134,6 +135,7 @@ pub(crate) async fn open() -> House {
         key: Arc::clone(&key),
         clock: clock.clone(),
         ended: Vec::new(),
+        halts: Halts::default(),
     });
     tokio::spawn(task.run(Shutdown::manual()));
     let sessions = AgentSessions::new(AgentParts {

@@ -2,14 +2,62 @@
 
 use proto::exchange::v1 as wire;
 use proto::exchange::v1::CancelScope;
+use proto::exchange::v1::operator_service_client::OperatorServiceClient;
 use proto::exchange::v1::order_command::Command;
 use proto::exchange::v1::order_entry_service_client::OrderEntryServiceClient;
+use proto::types::v1 as types;
 use tonic::Request;
 
 use super::client::{ASKED, LOW, Session, amend, ask, bid, cancel, cancel_all, dead_man};
 use crate::grpc::complaint;
 use crate::support::island::{Island, Quote};
-use crate::support::whole::Whole;
+use crate::support::whole::{OPERATOR_TOKEN, Whole};
+
+/// What an order that waits for an instant was told at its end.
+async fn end_of_brief(session: &mut Session, mut command: Command) -> wire::Refusal {
+    let brief = types::TimeInForce {
+        kind: types::TimeInForceKind::Gtd.into(),
+        expires_in_ms: 20,
+    };
+    if let Command::PlaceBid(bid) = &mut command {
+        bid.terms.get_or_insert_default().time_in_force = Some(brief);
+    } else if let Command::PlaceAsk(ask) = &mut command {
+        ask.time_in_force = Some(brief);
+    }
+    session.send(vec![command]).await;
+    assert_eq!(
+        session.execution().await.execution_type(),
+        wire::ExecutionType::New
+    );
+    let ended = session.execution().await;
+    assert_eq!(ended.execution_type(), wire::ExecutionType::Expired);
+    ended.reason.unwrap()
+}
+
+#[tokio::test]
+async fn what_expires_in_a_halt_is_not_told_that_its_price_was_wrong() {
+    let exchange = Whole::start().await;
+    let island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut buyer = Session::open(&exchange, &exchange.key).await;
+    let mut seller = Session::open(&exchange, &exchange.island_key).await;
+    let plain = end_of_brief(&mut buyer, bid("before", LOW, 1)).await;
+    assert!(plain.message.contains("raise the limit"), "{plain:?}");
+    let model = String::from("tiny-chat");
+    let mut operator = OperatorServiceClient::new(exchange.channel().await);
+    let mut halt = Request::new(wire::HaltModelRequest { model });
+    let bearer = format!("Bearer {OPERATOR_TOKEN}").parse().unwrap();
+    halt.metadata_mut().insert("authorization", bearer);
+    operator.halt_model(halt).await.unwrap();
+    for (session, order) in [
+        (&mut buyer, bid("b", ASKED, 1)),
+        (&mut seller, ask("s", island.id, ASKED, 1)),
+    ] {
+        let ended = end_of_brief(session, order).await;
+        assert_eq!(ended.code, "EXPIRED");
+        assert!(ended.message.contains("is halted"), "{ended:?}");
+    }
+    exchange.stop().await;
+}
 
 #[tokio::test]
 async fn an_owner_quotes_for_his_island_and_both_sides_hear_of_the_trade() {
