@@ -26,6 +26,10 @@ pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LO
 /// State beside where the exchange was started, for a first try; a service says where.
 pub const DATA_DIR: &str = "atoll-exchange";
 
+/// How long it takes until all of the journal was read again: a disk's silent damage is found while copies of before it
+/// are still kept.
+pub const JOURNAL_CHECK_PERIOD: Duration = Duration::from_hours(7 * 24);
+
 /// Where billing listens by default, on the same machine.
 pub const BILLING_URL: &str = "http://127.0.0.1:8081";
 
@@ -52,13 +56,13 @@ pub const STREAM_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// and its jobs do not run for nobody for long.
 pub const SESSION_RESUME_WITHIN: Duration = Duration::from_secs(60);
 
+/// Bytes of reports that all order-entry sessions together keep: some 3 million without words.
+pub const SESSION_REPORT_BYTES_MAX: usize = 1 << 30;
+
 /// How long a key that billing knows is not asked about again: as long as a revoked key may go on working.
 pub const KEY_KEPT: Duration = Duration::from_secs(30);
 
 /// Connections at once: each costs some tens of KiB.
-/// Bytes of reports that all order-entry sessions together keep: some 3 million without words.
-pub const SESSION_REPORT_BYTES_MAX: usize = 1 << 30;
-
 pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// How long jobs that run may go on after the exchange was told to stop: about the longest answer of a small model.
@@ -79,6 +83,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How much of the past the journal keeps.
     pub retention: Retention,
+    /// In what time all of the journal is read again, to find what the disk has lost.
+    pub journal_check_period: Duration,
     /// Where models are installed.
     pub models_dir: PathBuf,
     /// Which of them are on the market.
@@ -122,6 +128,8 @@ pub struct GatewayLimits {
     pub stream_stall_timeout: Duration,
     /// See [`SESSION_RESUME_WITHIN`].
     pub session_resume_within: Duration,
+    /// See [`SESSION_REPORT_BYTES_MAX`].
+    pub session_report_bytes_max: usize,
     /// See [`KEY_KEPT`].
     pub key_kept: Duration,
     /// See [`SIGN_UPS_PER_HOUR`].
@@ -130,8 +138,6 @@ pub struct GatewayLimits {
     pub connections_max: usize,
     /// See [`DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
-    /// See [`SESSION_REPORT_BYTES_MAX`].
-    pub session_report_bytes_max: usize,
 }
 
 impl Default for GatewayLimits {
@@ -143,6 +149,7 @@ impl Default for GatewayLimits {
             request_read_timeout: REQUEST_READ_TIMEOUT,
             stream_stall_timeout: STREAM_STALL_TIMEOUT,
             session_resume_within: SESSION_RESUME_WITHIN,
+            session_report_bytes_max: SESSION_REPORT_BYTES_MAX,
             key_kept: KEY_KEPT,
             sign_ups_per_hour: SIGN_UPS_PER_HOUR,
             connections_max: CONNECTIONS_MAX,
@@ -150,7 +157,6 @@ impl Default for GatewayLimits {
         }
     }
 }
-            session_report_bytes_max: SESSION_REPORT_BYTES_MAX,
 
 impl Config {
     /// Every default, with state in `data_dir`, models in `models_dir`, and `billing_token` for billing.
@@ -164,6 +170,7 @@ impl Config {
             listen: LISTEN,
             data_dir: data_dir.to_owned(),
             retention: Retention::default(),
+            journal_check_period: JOURNAL_CHECK_PERIOD,
             models_dir: models_dir.to_owned(),
             models: Models::default(),
             billing_url: BILLING_URL.to_owned(),

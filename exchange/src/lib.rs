@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod halts;
 pub mod identity;
 pub mod journal;
+pub mod journal_check;
 pub mod leasing;
 pub mod market_data;
 pub mod names;

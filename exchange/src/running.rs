@@ -25,6 +25,8 @@ use crate::config::Config;
 use crate::gateway::auth::Keys;
 use crate::gateway::{Gateway, Parts, PayloadKey, serve};
 use crate::halts::Halts;
+use crate::journal::FileArchive;
+use crate::journal_check::{JournalCheck, JournalCheckCounts};
 use crate::leasing::{LeasingParts, ended_orders, leasing};
 use crate::market_data::MarketData;
 use crate::order_entry::{EngineFeed, OrderEntry, SessionBounds, Sessions};
@@ -48,6 +50,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// How often its books and billing's were compared, and what was found.
     pub reconciliations: ReconcileCounts,
+    /// How often segments of its journal were read again, and what was found.
+    pub journal_checks: JournalCheckCounts,
     /// Ends when the exchange has stopped; tells whether it stopped in order.
     pub join: JoinHandle<Result<()>>,
 }
@@ -79,10 +83,12 @@ pub async fn start_on(journal: SequencerConfig, config: Config, shutdown: Shutdo
         () = shutdown.triggered() => bail!("told to stop before it could serve"),
     };
     let reconciliations = stopping.reconciliations.clone();
+    let journal_checks = stopping.journal_checks.clone();
     let join = tokio::spawn(stopping.when(shutdown));
     Ok(Running {
         address,
         reconciliations,
+        journal_checks,
         join,
     })
 }
@@ -118,6 +124,7 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         order_entry_sender,
         spending_sender,
     ];
+    let (storage, folder) = (Arc::clone(&journal.storage), journal.folder.clone());
     let started =
         blocking(move || Sequencer::start(&journal, subscribers).context("could not use the journal"))
             .await?;
@@ -212,6 +219,11 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
     let spending = Spending::new(billing.clone());
     let following_spending = tokio::spawn(spending::follow(spending.clone(), spending_subscription));
     let reporting_spending = tokio::spawn(spending::report(spending.clone(), stop_watches.clone()));
+    let archive = FileArchive::open_on(storage, &folder).context("could not read the journal again")?;
+    let journal_checks = JournalCheckCounts::default();
+    let journal_check = JournalCheck::new(archive, config.journal_check_period, journal_checks.clone());
+    let journal_check = tokio::spawn(journal_check.run(stop_watches.clone()));
+
     let keys = Arc::new(Keys::new(billing.clone(), config.limits.key_kept));
     let agents_registry = registry.clone();
     let gateway = Gateway::new(Parts {
@@ -267,8 +279,10 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         following_spending,
         reporting_spending,
         reconcile_watch,
+        journal_check,
         stop_watches,
         reconciliations,
+        journal_checks,
     })
 }
 

@@ -50,6 +50,11 @@ pub(super) fn read(mut table: Table) -> Result<Config, ConfigError> {
     if keep_days > 0 {
         config.retention = Retention::For(DAY.saturating_mul(keep_days));
     }
+    let mut check_days: u32 = 0;
+    keys.number("journal_check_days", &mut check_days);
+    if check_days > 0 {
+        config.journal_check_period = DAY.saturating_mul(check_days);
+    }
     if let Some(listen) = keys.parsed("listen") {
         config.listen = listen;
     }
@@ -130,13 +135,13 @@ fn read_limits(written: Table, mistakes: &mut Mistakes) -> GatewayLimits {
     keys.seconds("request_read_timeout_s", &mut limits.request_read_timeout);
     keys.seconds("stream_stall_timeout_s", &mut limits.stream_stall_timeout);
     keys.seconds("session_resume_within_s", &mut limits.session_resume_within);
+    keys.number("session_report_bytes_max", &mut limits.session_report_bytes_max);
     keys.seconds("key_kept_s", &mut limits.key_kept);
     keys.seconds("drain_timeout_s", &mut limits.drain_timeout);
     keys.finish();
     limits.sign_ups_per_hour = NonZeroU32::new(sign_ups_per_hour).unwrap_or(limits.sign_ups_per_hour);
     limits
 }
-    keys.number("session_report_bytes_max", &mut limits.session_report_bytes_max);
 
 impl<'a> Keys<'a> {
     fn new(path: &'static str, table: Table, mistakes: &'a mut Mistakes) -> Self {

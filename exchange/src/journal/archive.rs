@@ -37,7 +37,14 @@ impl FileArchive {
     /// # Errors
     /// When there is no journal.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let storage = Arc::new(Disk);
+        Self::open_on(Arc::new(Disk), folder)
+    }
+
+    /// The archive of the journal in a folder of a file system.
+    ///
+    /// # Errors
+    /// When there is no journal.
+    pub fn open_on(storage: Arc<dyn Storage>, folder: &Path) -> Result<Self, JournalError> {
         let genesis = Genesis::read(storage.as_ref(), folder)?.ok_or_else(|| JournalError::Genesis {
             path: folder.to_owned(),
             what: "the folder holds no journal".to_owned(),

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::services::Health;
 use crate::agent_sessions::AgentSessions;
 use crate::gateway::{Gateway, Served};
+use crate::journal_check::JournalCheckCounts;
 use crate::market_data::MarketData;
 use crate::order_entry::Sessions;
 use crate::outbox::Outbox;
@@ -50,7 +51,9 @@ pub(super) struct Stopping {
     pub(super) reporting_spending: JoinHandle<()>,
     pub(super) reconcile_watch: JoinHandle<()>,
     pub(super) stop_watches: Shutdown,
+    pub(super) journal_check: JoinHandle<()>,
     pub(super) reconciliations: ReconcileCounts,
+    pub(super) journal_checks: JournalCheckCounts,
 }
 
 impl Stopping {
@@ -158,6 +161,9 @@ impl Stopping {
         self.reporting_spending
             .await
             .context("the reports of spending broke")?;
+        self.journal_check
+            .await
+            .context("the check of the journal broke")?;
         self.sequencer
             .stop()
             .await
