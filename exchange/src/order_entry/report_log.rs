@@ -4,7 +4,7 @@
 //! Invariants:
 //! - sequences count from 1, and what is read follows on what was read before;
 //! - while somebody reads, a report that he has not been sent is never dropped: he is told that he is too slow long
-//!   before ([`ReportLog::is_overrun`]);
+//!   before ([`ReportLog::is_overrun`]), and one who keeps the room of others is disconnected first;
 //! - what was dropped is never passed over in silence: reading there is refused ([`Gone`]).
 
 use std::collections::VecDeque;
