@@ -98,6 +98,18 @@ impl Ledger {
         Ok(Applied::Booked)
     }
 
+    /// Whether the payer of a transfer can pay it, whoever it is for: he may be yet to come.
+    ///
+    /// # Errors
+    /// When there is no such payer, or he has too little, or has paid as much as can be counted.
+    pub fn check_payer(&self, leg: &Transfer) -> Result<(), Refusal> {
+        let account = leg.debit;
+        let before = self
+            .counters(account)
+            .ok_or(Refusal::UnknownAccount { account })?;
+        touched(leg, account, Direction::Debit, before).map(drop)
+    }
+
     /// Moves what is there to a reserved account: as much of `wanted` as the payer has, at least `minimum`. `order`
     /// names everything but the amount, which is ignored. Returns the transfer; the same for a repeated order.
     ///
@@ -197,13 +209,7 @@ impl Ledger {
                     .or_else(|| self.accounts.get(&account))
                     .copied()
                     .ok_or(Refusal::UnknownAccount { account })?;
-                if direction == Direction::Debit {
-                    check_cover(account, before, leg)?;
-                }
-                let after = before
-                    .moved(direction, leg.mode, leg.amount)
-                    .ok_or(Refusal::CounterOverflow { account })?;
-                moved.insert(account, after);
+                moved.insert(account, touched(leg, account, direction, before)?);
             }
         }
         Ok(moved)
@@ -240,6 +246,21 @@ fn check_form(legs: &[Transfer]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// An account's counters after a leg that it is one end of.
+fn touched(
+    leg: &Transfer,
+    account: AccountKey,
+    direction: Direction,
+    before: Counters,
+) -> Result<Counters, Refusal> {
+    if direction == Direction::Debit {
+        check_cover(account, before, leg)?;
+    }
+    before
+        .moved(direction, leg.mode, leg.amount)
+        .ok_or(Refusal::CounterOverflow { account })
 }
 
 fn check_cover(account: AccountKey, counters: Counters, leg: &Transfer) -> Result<(), Refusal> {

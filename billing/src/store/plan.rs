@@ -219,9 +219,8 @@ impl Working {
             }
             return Outcome::Owner(owner.id);
         }
-        let number = self.head.owner.saturating_add(1);
-        let owner = Owner::new(AccountId::new(number)).expect("billing never makes 2^43 owners");
-        self.head.owner = number;
+        let owner = self.next_owner();
+        self.head.owner = owner.id().get();
         for account in [AccountKey::Available(owner), AccountKey::Pending(owner)] {
             self.ledger.open(account);
             self.rows.accounts.push(account);
@@ -234,6 +233,12 @@ impl Working {
         self.owners.insert(request_id.to_owned(), row.clone());
         self.rows.owners.push(row);
         Outcome::Owner(owner.id())
+    }
+
+    /// Who the next owner will be.
+    fn next_owner(&self) -> Owner {
+        let number = self.head.owner.saturating_add(1);
+        Owner::new(AccountId::new(number)).expect("billing never makes 2^43 owners")
     }
 
     fn book(&mut self, legs: &[Transfer]) -> Outcome {

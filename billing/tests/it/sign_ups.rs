@@ -6,6 +6,7 @@ use billing::store::key::{KeptSecret, KeyMade};
 use billing::store::sign_up::NewSignUp;
 use billing::store::{Change, Durability, LedgerStore, Outcome, Rejection};
 use domain::{AccountId, Credits, KeyId};
+use ledger::{AccountKey, Refusal};
 use proto::billing::v1 as pb;
 use tonic::Code;
 
@@ -110,7 +111,32 @@ async fn so_many_sign_up_in_a_day_and_the_next_day_begins_anew(books: Books<impl
     books.assert_clean().await;
 }
 
+async fn what_cannot_be_granted_makes_nobody(books: Books<impl LedgerStore>) {
+    books.take(support::open_owner("rich")).await;
+    // As much as can be counted, but for 499.
+    books.take(support::grant(1, 1, i64::MAX - 499)).await;
+    let refused = Outcome::Rejected(Rejection::Ledger(Refusal::CounterOverflow {
+        account: AccountKey::Grants,
+    }));
+    assert_eq!(sign_up(&books, stranger("a", 1), 5).await, refused);
+    assert_eq!(books.store.key_by_hash(sha256(&[1])).await.unwrap(), None);
+    assert_eq!(books.store.balances(AccountId::new(2)).await.unwrap(), None);
+    // It is no part of the day's count, and the request may be asked again, for less.
+    let mut less = stranger("a", 2);
+    (less.grant, less.per_day_max) = (nano(499), 1);
+    assert_eq!(
+        sign_up(&books, less, 5).await,
+        Outcome::SignedUp {
+            owner: AccountId::new(2),
+            key: KeyMade::Now(KeyId::new(1)),
+            granted: nano(499),
+        }
+    );
+    books.assert_clean().await;
+}
+
 on_every_store!(
+    what_cannot_be_granted_makes_nobody,
     a_stranger_gets_an_account_a_key_and_a_grant_once,
     so_many_sign_up_in_a_day_and_the_next_day_begins_anew,
 );

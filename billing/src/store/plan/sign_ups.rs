@@ -1,5 +1,6 @@
 //! Sign-ups: an owner, a key and a grant, or none of them.
 
+use domain::Credits;
 use ledger::{AccountKey, Mode, Owner, Transfer, TransferKind, TransferSource};
 use proto::convert::billing::KeyScope;
 
@@ -30,6 +31,15 @@ impl Working {
         if count >= asked.per_day_max {
             return Outcome::Rejected(Rejection::SignUpsToday);
         }
+        let holder = self.next_owner();
+        let grant = (asked.grant > Credits::ZERO).then(|| grant(asked, holder));
+        // All that may be refused is refused before anything is made.
+        if let Some(refusal) = grant
+            .as_ref()
+            .and_then(|grant| self.ledger.check_payer(grant).err())
+        {
+            return Outcome::Rejected(refusal.into());
+        }
         let Outcome::Owner(owner) = self.open_owner(&request, &asked.display_name) else {
             return Outcome::Rejected(Rejection::RequestDiffers);
         };
@@ -44,9 +54,8 @@ impl Working {
         let key = self
             .add_key(key, None)
             .expect("an owner's first key is not one too many");
-        let holder = Owner::new(owner).expect("an owner was just made");
-        if asked.grant.as_nano() > 0 {
-            let outcome = self.book(&[grant(asked, holder)]);
+        if let Some(grant) = grant {
+            let outcome = self.book(&[grant]);
             assert!(
                 matches!(outcome, Outcome::Booked(_)),
                 "a new owner can be granted credits: {outcome:?}"
