@@ -3,7 +3,14 @@
 //! candle's fast x86 tiles want the inner length to be a multiple of 256, and some of its kernels
 //! round otherwise for one row than for several. So at load the weights are padded with zeros,
 //! quantised to `Q8_0`, and *probed*: if several rows at once do not equal the same rows one by
-//! one, to the bit, rows are always multiplied one by one.
+//! one, to the bit, rows are always multiplied one by one. Which kernel runs is chosen by the
+//! processor, so the probe also compares the products with exact ones: an Island whose kernel is
+//! wrong says so when it loads, instead of selling nonsense.
+
+#![expect(
+    clippy::float_arithmetic,
+    reason = "a numeric kernel and its probe; no money or time passes through here"
+)]
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Result, Tensor};
@@ -13,6 +20,14 @@ const INNER_MULTIPLE: usize = 256;
 
 /// Rows multiplied together by the probe: a full tile of candle's kernels and a partial one.
 const PROBE_ROWS: usize = 7;
+
+/// How many outputs of the probe are compared with exact products, spread over the weights.
+const PROBE_OUTPUTS: usize = 64;
+
+/// How far the products may lie from the exact ones, as a part of these, in the root mean square.
+///
+/// Two roundings to eight bits stay below a hundredth; a wrong kernel does not come near.
+const DEVIATION_MAX: f64 = 0.05;
 
 /// How the rows of one product are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +68,7 @@ impl Linear {
             outputs,
             rows: Rows::Together,
         };
-        linear.rows = linear.probe()?;
+        linear.rows = linear.probe(&sample(parts, inputs, outputs))?;
         Ok(linear)
     }
 
@@ -94,15 +109,58 @@ impl Linear {
         rows.apply_op1_no_bwd(&self.weights)?.flatten_all()?.to_vec1()
     }
 
-    fn probe(&self) -> Result<Rows> {
+    /// How rows are to be multiplied, once the products of some outputs have been found right.
+    fn probe(&self, sample: &[(usize, &[f32])]) -> Result<Rows> {
         let rows = noise(self.inputs.saturating_mul(PROBE_ROWS));
         let together = self.product(&rows)?;
         let one_by_one = self.one_by_one(&rows)?;
+        for products in [&together, &one_by_one] {
+            let deviation = deviation(products, self.outputs, &rows, sample);
+            if deviation > DEVIATION_MAX {
+                return Err(candle_core::Error::msg(format!(
+                    "the products of this processor's kernel are off by {:.0} % (rounding explains {:.0} %): \
+                     it must not be used; report the processor's model and flags",
+                    deviation * 100.0,
+                    DEVIATION_MAX * 100.0,
+                )));
+            }
+        }
         let equal = together
             .iter()
             .zip(&one_by_one)
             .all(|(left, right)| left.to_bits() == right.to_bits());
         Ok(if equal { Rows::Together } else { Rows::OneByOne })
+    }
+}
+
+/// Some of the weights' rows, spread over all of them, each with its place.
+fn sample(parts: &[Vec<f32>], inputs: usize, outputs: usize) -> Vec<(usize, &[f32])> {
+    let step = outputs.div_ceil(PROBE_OUTPUTS).max(1);
+    let rows = parts.iter().flat_map(|part| part.chunks_exact(inputs));
+    rows.enumerate().step_by(step).collect()
+}
+
+/// How far `products` (`outputs` for each of `rows`) lie from the exact ones of a sample of the
+/// outputs: the root mean square of the differences as a part of that of the exact products.
+fn deviation(products: &[f32], outputs: usize, rows: &[f32], sample: &[(usize, &[f32])]) -> f64 {
+    let (mut difference, mut size) = (0.0_f64, 0.0_f64);
+    for &(output, weights) in sample {
+        let computed = products.chunks_exact(outputs).map(|row| row[output]);
+        for (row, computed) in rows.chunks_exact(weights.len()).zip(computed) {
+            let exact: f64 = row
+                .iter()
+                .zip(weights)
+                .map(|(x, w)| f64::from(*x) * f64::from(*w))
+                .sum();
+            difference += (f64::from(computed) - exact).powi(2);
+            size += exact.powi(2);
+        }
+    }
+    // Weights of zeros alone have nothing to be off from.
+    if difference > 0.0 {
+        (difference / size).sqrt()
+    } else {
+        0.0
     }
 }
 
@@ -113,10 +171,6 @@ fn pad(row: &[f32], length: usize, padded: &mut Vec<f32>) {
 }
 
 /// Numbers between -1 and 1 without a pattern: the bits of a linear congruence as a mantissa.
-#[expect(
-    clippy::float_arithmetic,
-    reason = "test rows for a numeric kernel; no money or time passes through here"
-)]
 fn noise(count: usize) -> Vec<f32> {
     let mut state = 1_u32;
     std::iter::repeat_with(|| {
@@ -125,4 +179,53 @@ fn noise(count: usize) -> Vec<f32> {
     })
     .take(count)
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUTS: usize = 300;
+    const OUTPUTS: usize = 96;
+    /// Every second of them is looked at: all are more than the probe takes.
+    const SAMPLED: usize = 48;
+
+    #[test]
+    fn a_product_is_exact_but_for_its_roundings() {
+        let weights = [noise(INPUTS * OUTPUTS)];
+        let linear = Linear::stack(&weights, INPUTS).unwrap();
+        let rows = noise(INPUTS * PROBE_ROWS);
+        let sample = sample(&weights, INPUTS, OUTPUTS);
+        assert_eq!(sample.len(), SAMPLED);
+        let products = linear.forward(&rows).unwrap();
+        let off = deviation(&products, OUTPUTS, &rows, &sample);
+        assert!(off > 0.0 && off < DEVIATION_MAX / 2.0, "{off}");
+    }
+
+    #[test]
+    fn a_kernel_that_computes_something_else_is_refused() {
+        let weights = [noise(INPUTS * OUTPUTS)];
+        let linear = Linear::stack(&weights, INPUTS).unwrap();
+        // To the probe, other weights are what a kernel is that drops or reads twice a part of its block.
+        let mut others = weights.clone();
+        for block in others[0].chunks_exact_mut(32) {
+            block[..4].fill(0.0);
+        }
+        let refused = linear.probe(&sample(&others, INPUTS, OUTPUTS)).unwrap_err();
+        assert!(refused.to_string().contains("must not be used"), "{refused}");
+        assert!(linear.probe(&sample(&weights, INPUTS, OUTPUTS)).is_ok());
+    }
+
+    #[test]
+    fn weights_of_zeros_are_right() {
+        let weights = [vec![0.0; INPUTS * OUTPUTS]];
+        let linear = Linear::stack(&weights, INPUTS).unwrap();
+        assert!(
+            linear
+                .forward(&noise(INPUTS))
+                .unwrap()
+                .iter()
+                .all(|product| *product == 0.0)
+        );
+    }
 }
