@@ -20,6 +20,9 @@ pub const READERS: u32 = 4;
 /// How long a statement waits for a lock that another process holds.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a commit waits for the one connection that writes.
+pub const WRITER_WAIT: Duration = Duration::from_secs(60);
+
 /// How long a question waits for a reader.
 pub const READER_WAIT: Duration = Duration::from_secs(10);
 

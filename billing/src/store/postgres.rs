@@ -254,15 +254,14 @@ impl Session for PgConnection {
 
 impl Backend for PostgresStore {
     type Session = PgConnection;
-    type Reader = PoolConnection<Postgres>;
-    type Writer<'a> = PoolConnection<Postgres>;
+    type Connection = PoolConnection<Postgres>;
 
-    async fn reader(&self) -> Result<Self::Reader, StoreError> {
+    async fn reader(&self) -> Result<Self::Connection, StoreError> {
         let reader = self.readers.acquire().await;
         reader.map_err(failed("reach the database"))
     }
 
-    async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
+    async fn writer(&self) -> Result<Self::Connection, StoreError> {
         let writer = self.writer.acquire().await;
         writer.map_err(failed("reach the database"))
     }

@@ -249,20 +249,16 @@ impl WrittenCounters {
 
 /// A store with connections: one that writes at a time, and some that read.
 pub(super) trait Backend: Send + Sync + Sized + 'static {
-    /// A connection.
+    /// What is done with a connection.
     type Session: Session;
-    /// A connection that reads.
-    type Reader: DerefMut<Target = Self::Session> + Send;
-    /// The connection that writes.
-    type Writer<'a>: DerefMut<Target = Self::Session> + Send
-    where
-        Self: 'a;
+    /// A connection of a pool.
+    type Connection: DerefMut<Target = Self::Session> + Send;
 
     /// Takes a connection that reads.
-    fn reader(&self) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send;
+    fn reader(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
 
     /// Takes the connection that writes, when its turn comes.
-    fn writer(&self) -> impl Future<Output = Result<Self::Writer<'_>, StoreError>> + Send;
+    fn writer(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
 
     /// Where what it writes is counted.
     fn counters(&self) -> &WrittenCounters;

@@ -19,7 +19,6 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, MutexGuard};
 use tokio_stream::StreamExt;
 
 use super::plan::OwnerRow;
@@ -31,7 +30,7 @@ use super::{
     AuditReport, BookedTransfer, Durability, KeptRefusal, OpenError, ShardSettlement, StoreError, batch,
     session,
 };
-use crate::limits::{LOCK_WAIT, READER_WAIT, READERS};
+use crate::limits::{LOCK_WAIT, READER_WAIT, READERS, WRITER_WAIT};
 use rows::{account_json, lease_hex, settlement_json, transfer_id_hex, transfer_json};
 
 /// The schema, one migration after the other; each only adds.
@@ -40,7 +39,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// The books in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
+    /// One connection: whoever holds it writes.
+    writer: SqlitePool,
     readers: SqlitePool,
     written: WrittenCounters,
 }
@@ -64,10 +64,10 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(LOCK_WAIT);
         migrate(path, options.clone()).await?;
-        let writer = options.clone().connect().await.map_err(failed)?;
+        let writer = writing_pool(options.clone()).await.map_err(failed)?;
         let readers = reading_pool(options).await.map_err(failed)?;
         Ok(Self {
-            writer: Mutex::new(writer),
+            writer,
             readers,
             written: WrittenCounters::default(),
         })
@@ -170,6 +170,17 @@ async fn seal_history(connection: &mut SqliteConnection) -> Result<(), StoreErro
         .execute(statements::MARK_SEALED, vec![], "note that history is sealed")
         .await?;
     transaction.commit().await.map_err(failed("commit"))
+}
+
+async fn writing_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(WRITER_WAIT)
+        .connect_with(options)
+        .await
 }
 
 async fn reading_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
@@ -391,16 +402,16 @@ impl Session for SqliteConnection {
 
 impl Backend for SqliteStore {
     type Session = SqliteConnection;
-    type Reader = PoolConnection<Sqlite>;
-    type Writer<'a> = MutexGuard<'a, SqliteConnection>;
+    type Connection = PoolConnection<Sqlite>;
 
-    async fn reader(&self) -> Result<Self::Reader, StoreError> {
+    async fn reader(&self) -> Result<Self::Connection, StoreError> {
         let reader = self.readers.acquire().await;
         reader.map_err(failed("reach the database"))
     }
 
-    async fn writer(&self) -> Result<Self::Writer<'_>, StoreError> {
-        Ok(self.writer.lock().await)
+    async fn writer(&self) -> Result<Self::Connection, StoreError> {
+        let writer = self.writer.acquire().await;
+        writer.map_err(failed("reach the database"))
     }
 
     fn counters(&self) -> &WrittenCounters {
@@ -414,10 +425,14 @@ impl Backend for SqliteStore {
 
     async fn shut(&self) -> Result<(), StoreError> {
         self.readers.close().await;
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer().await?;
         // Moves the log into the file and empties it, so that the file alone is a whole backup.
         writer
             .execute(statements::CHECKPOINT, vec![], "checkpoint the log")
-            .await
+            .await?;
+        drop(writer);
+        // Returns once the file is closed: whoever comes next finds it alone, without a log beside it.
+        self.writer.close().await;
+        Ok(())
     }
 }

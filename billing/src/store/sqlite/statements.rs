@@ -168,6 +168,7 @@ pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 mod tests {
     use super::*;
     use crate::store::Durability;
+    use crate::store::session::Backend;
     use crate::store::sqlite::SqliteStore;
     use crate::store::statements::{self as shared, *};
     use std::sync::Arc;
@@ -217,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn every_statement_fits_the_schema() {
         let (_folder, store) = store().await;
-        let mut writer = store.writer.lock().await;
+        let mut writer = store.writer().await.unwrap();
         for statement in TEXTS.into_iter().chain(shared::ALL) {
             if let Err(error) = (&mut *writer).prepare(statement.into_sql_str()).await {
                 panic!("{statement}: {error}");
@@ -228,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn no_question_that_is_asked_often_reads_a_whole_table() {
         let (_folder, store) = store().await;
-        let mut writer = store.writer.lock().await;
+        let mut writer = store.writer().await.unwrap();
         let indexed = [
             (COUNTS, ""),
             (ACCOUNTS, ""),
@@ -306,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_takes_no_more_work_for_what_lies_below_it() {
         let (_folder, store) = store().await;
-        let mut writer = store.writer.lock().await;
+        let mut writer = store.writer().await.unwrap();
         sqlx::raw_sql(
             "INSERT INTO owners WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10)
                 SELECT n, n, '', 0 FROM n;
