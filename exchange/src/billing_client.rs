@@ -5,6 +5,8 @@
 //!
 //! Deliberately absent: what to do without billing. Each caller decides that.
 
+mod wallet;
+
 use std::time::Duration;
 
 use domain::{AccountId, Credits, KeyId, Sequence, ShardId, Timestamp, TransferId};
@@ -12,7 +14,7 @@ use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::convert::billing::{
     CreateAccount, SettleBatch, SpendingTotal, optional_time_from_wire, reserve_to_wire, return_to_wire,
-    scope_from_wire, scope_to_wire, sequence_from_wire, settle_to_wire, spending_from_wire,
+    scope_from_wire, sequence_from_wire, settle_to_wire, spending_from_wire,
     spending_limit_from_wire, spending_to_wire,
 };
 use proto::convert::{FieldError, FieldResult, id_from_wire};
@@ -24,6 +26,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 pub use proto::convert::billing::{KeyScope, Reserve, ReturnReserved};
+pub use wallet::CreatedKey;
 
 use crate::backoff::Backoff;
 use crate::identity::SpendingTerms;
@@ -33,6 +36,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// Settling a batch and reading a page of reservations may take so many times as long: a transaction over hundreds of
 /// rows.
 pub const BATCH_TIMEOUTS: u32 = 5;
+/// How long an audit may take: minutes over tens of millions of transfers.
+const AUDIT_TIMEOUT: Duration = Duration::from_mins(10);
 /// Attempts at a call that may be repeated: enough for a restart of billing to pass unnoticed, few enough that a
 /// consumer who waits for credits gets an answer.
 pub const ATTEMPTS_MAX: u32 = 4;
@@ -71,6 +76,8 @@ pub enum BillingError {
     /// Billing answered, and the answer is no. Asking again changes nothing.
     #[error("billing refused: {code}: {message}")]
     Refused {
+        /// What it was refused as.
+        grpc: Code,
         /// A stable code such as `UNKNOWN_KEY`, or the gRPC code's name where billing gave none.
         code: String,
         /// For people.
@@ -111,15 +118,6 @@ pub struct Authenticated {
     pub expires_at: Option<Timestamp>,
     /// What may be spent with it.
     pub spending: SpendingTerms,
-}
-
-/// A new key.
-#[derive(Clone, Debug)]
-pub struct CreatedKey {
-    /// Its id.
-    pub key: KeyId,
-    /// The secret, shown once.
-    pub secret: Secret,
 }
 
 /// Somebody who signed up.
@@ -305,33 +303,6 @@ impl BillingClient {
         };
         let answer = self.call(Repeat::Safe, self.timeout, call).await?;
         Ok(Credits::from_nano(answer.available_nano))
-    }
-
-    /// Makes an API key. Never repeated by itself: each call makes another.
-    ///
-    /// # Errors
-    /// See [`BillingError`].
-    pub async fn create_api_key(
-        &self,
-        account: AccountId,
-        name: &str,
-        scope: KeyScope,
-    ) -> Result<CreatedKey, BillingError> {
-        let request = wire::CreateApiKeyRequest {
-            account_id: account.to_string(),
-            name: name.to_owned(),
-            scope: scope_to_wire(scope).into(),
-            ..wire::CreateApiKeyRequest::default()
-        };
-        let call = |mut service: Service| {
-            let request = request.clone();
-            async move { service.create_api_key(request).await }
-        };
-        let answer = self.call(Repeat::Never, self.timeout, call).await?;
-        Ok(CreatedKey {
-            key: id_from_wire("key_id", &answer.key_id)?,
-            secret: Secret::new(answer.secret),
-        })
     }
 
     /// Makes an account with a key and a grant for somebody who asks for it himself; repeating the request id returns the
@@ -554,6 +525,15 @@ impl BillingClient {
         })
     }
 
+    /// Has billing prove its books. Reads all of them, so it takes as long as there are.
+    ///
+    /// # Errors
+    /// See [`BillingError`].
+    pub async fn audit(&self) -> Result<wire::AuditResponse, BillingError> {
+        let call = |mut service: Service| async move { service.audit(wire::AuditRequest {}).await };
+        self.call(Repeat::Never, AUDIT_TIMEOUT, call).await
+    }
+
     async fn call<T, F>(
         &self,
         repeat: Repeat,
@@ -611,6 +591,7 @@ fn error_of(status: &Status) -> BillingError {
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::Unauthenticated => BillingError::Refused {
+            grpc: status.code(),
             code: service::errors::reason_of(status).unwrap_or_else(|| format!("{:?}", status.code())),
             message,
         },

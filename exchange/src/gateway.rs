@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
-use domain::{Digest, InstrumentId, OrderId, Region, Sequence, SessionId, ShardId, Side, Timestamp};
+use domain::{Digest, InstrumentId, OrderId, Region, Sequence, SessionId, Side, Timestamp};
 use matcher::IndicativeVolume;
 use service::secret::Secret;
 use tokio::sync::Mutex;
@@ -35,6 +35,7 @@ use crate::config::GatewayLimits;
 use crate::identity::Identity;
 use crate::leasing::LeasingHandle;
 use crate::names::Names;
+use crate::reconcile::ReconcileParts;
 use crate::registry::Registry;
 use crate::sequencer::SequencerHandle;
 use crate::spending::Spending;
@@ -65,12 +66,12 @@ pub struct Parts {
     pub buying_power: BuyingPower,
     /// What keys may spend.
     pub spending: Spending,
+    /// What an audit compares.
+    pub books: ReconcileParts,
     /// Who calls.
     pub keys: Arc<Keys>,
     /// The session that this gateway's bids belong to.
     pub session: SessionId,
-    /// The engine behind it.
-    pub shard: ShardId,
     /// Where the exchange stands.
     pub home: Region,
     /// What an operator proves himself with.

@@ -25,7 +25,7 @@ use crate::billing_client::{BillingClient, BillingError, Reservation};
 use crate::outbox::{OutboxClosed, OutboxHandle};
 use crate::sequencer::{SequencerClosed, SequencerHandle};
 
-pub use watch::{ReconcileCounts, ReconcileParts, ReconcileWatch};
+pub use watch::{Compared, ReconcileCounts, ReconcileParts, ReconcileWatch};
 
 /// Reservations of one account that a missing `Fund` is looked for among: one is in flight at a time, so one is
 /// missing after a crash, and more only after several crashes in a row. Far below what the engine remembers.

@@ -206,14 +206,14 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
 
     let stop_watches = Shutdown::manual();
     let idle_watch = tokio::spawn(IdleWatch::new(buying_power.clone()).run(stop_watches.clone()));
-    let parts = ReconcileParts {
+    let books = ReconcileParts {
         shard: SHARD,
         sequencer: handle.clone(),
         billing: billing.clone(),
         outbox: outbox.handle(),
         buying_power: buying_power.clone(),
     };
-    let reconcile_watch = ReconcileWatch::new(parts, reconciliations.clone());
+    let reconcile_watch = ReconcileWatch::new(books.clone(), reconciliations.clone());
     let reconcile_watch = tokio::spawn(reconcile_watch.run(stop_watches.clone()));
 
     let spending = Spending::new(billing.clone());
@@ -234,9 +234,9 @@ async fn wire(mut journal: SequencerConfig, config: Config, listener: TcpListene
         billing,
         buying_power,
         spending,
+        books,
         keys: Arc::clone(&keys),
         session: opened.session,
-        shard: SHARD,
         home: config.region,
         operator_token: config.operator_token,
         payload_key: PayloadKey::of(&key),

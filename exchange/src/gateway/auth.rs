@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{KeyId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -243,6 +243,12 @@ impl Keys {
         left.map_or(self.known_kept, |left| left.min(self.known_kept))
     }
 
+    /// Remembers nothing more of a key, so that its end is seen at once where it was ended through this gateway.
+    pub fn forget(&self, key: KeyId) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.retain(|_, found| found.answer.map(|identity| identity.key) != Ok(key));
+    }
+
     fn recall(&self, digest: &[u8; 32]) -> Option<Result<Identity, KeyError>> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.get(digest)?.answer(Instant::now())
@@ -304,7 +310,7 @@ mod tests {
     use super::*;
     use crate::config::KEY_KEPT;
     use crate::identity::SpendingTerms;
-    use domain::{AccountId, KeyId};
+    use domain::AccountId;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -438,5 +444,17 @@ mod tests {
             assert!(keys.identify(&format!("atoll_sk_{number}")).await.is_err());
         }
         assert!(keys.remembered.lock().unwrap().len() <= KEYS_REMEMBERED_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_ended_here_is_asked_about_at_once() {
+        let book = OneKey::default();
+        let keys = Keys::new(book.clone(), KEY_KEPT);
+        let key = keys.identify(KEY).await.unwrap().key;
+        book.revoked.store(true, Ordering::Relaxed);
+        keys.forget(KeyId::new(2));
+        assert!(keys.identify(KEY).await.is_ok());
+        keys.forget(key);
+        assert_eq!(keys.identify(KEY).await, Err(KeyError::Revoked));
     }
 }

@@ -4,6 +4,7 @@ mod explain;
 mod operator;
 mod queries;
 pub(crate) mod to_wire;
+mod wallet;
 
 use std::pin::Pin;
 

@@ -174,7 +174,7 @@ impl Sender {
         loop {
             match self.parts.billing.return_reserved(returned).await {
                 Ok(()) => return,
-                Err(BillingError::Refused { code, message }) => {
+                Err(BillingError::Refused { code, message, .. }) => {
                     let ReturnReserved {
                         transfer,
                         account,

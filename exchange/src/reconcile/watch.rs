@@ -6,7 +6,7 @@
 //! start: what is missing at the engine is funded, and what differs still is logged with both figures, and the account
 //! buys nothing until somebody has looked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -87,6 +87,41 @@ pub struct ReconcileParts {
     pub buying_power: BuyingPower,
 }
 
+/// What one look at both books came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Accounts whose two figures differ.
+    pub differing: BTreeMap<AccountId, Mismatch>,
+    /// How many accounts were at rest, and so were compared.
+    pub at_rest: usize,
+    /// How many were not: credits of theirs were on their way.
+    pub moving: usize,
+}
+
+impl ReconcileParts {
+    /// Compares the books of the accounts whose buying power stays as it is meanwhile.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn compare(&self) -> Result<Compared, ReconcileError> {
+        let before = powers(&self.sequencer).await?;
+        let sequence = self.sequencer.read(matcher::Engine::sequence).await?;
+        self.outbox.wait_settled(sequence).await?;
+        let held = held(self.shard, &self.billing).await?;
+        let after = powers(&self.sequencer).await?;
+        let moved = |account: &&AccountId| before.get(account) != after.get(account);
+        let moving: BTreeSet<AccountId> = before.keys().chain(after.keys()).filter(moved).copied().collect();
+        let at_rest = after.keys().filter(|account| !moving.contains(account)).count();
+        let mut differing = differences(after, &held);
+        differing.retain(|account, _| !moving.contains(account));
+        Ok(Compared {
+            differing,
+            at_rest,
+            moving: moving.len(),
+        })
+    }
+}
+
 /// Compares the books from time to time.
 #[derive(Debug)]
 pub struct ReconcileWatch {
@@ -156,7 +191,7 @@ impl ReconcileWatch {
 
     /// Differences that were found alike in enough looks.
     async fn lasting_differences(&mut self) -> Result<BTreeMap<AccountId, Mismatch>, ReconcileError> {
-        let differing = self.quiet_differences().await?;
+        let differing = self.parts.compare().await?.differing;
         let before = std::mem::take(&mut self.found);
         let mut lasting = BTreeMap::new();
         for (account, mismatch) in differing {
@@ -177,25 +212,6 @@ impl ReconcileWatch {
         Ok(lasting)
     }
 
-    /// What differs for accounts whose buying power did not change meanwhile.
-    async fn quiet_differences(&self) -> Result<BTreeMap<AccountId, Mismatch>, ReconcileError> {
-        let ReconcileParts {
-            shard,
-            sequencer,
-            billing,
-            outbox,
-            ..
-        } = &self.parts;
-        let before = powers(sequencer).await?;
-        let sequence = sequencer.read(matcher::Engine::sequence).await?;
-        outbox.wait_settled(sequence).await?;
-        let held = held(*shard, billing).await?;
-        let after = powers(sequencer).await?;
-        let mut differing = differences(after.clone(), &held);
-        differing.retain(|account, _| before.get(account) == after.get(account));
-        Ok(differing)
-    }
-
     /// Mends one account, while no top-up of it is on its way. A top-up that came through after the look may have
     /// brought the books together, so only what differs in the same way under the pause counts.
     async fn settle_with(
@@ -214,7 +230,7 @@ impl ReconcileWatch {
         let Some(_quiet) = buying_power.pause(account) else {
             return Ok(());
         };
-        if self.quiet_differences().await?.get(&account) != Some(&mismatch) {
+        if self.parts.compare().await?.differing.get(&account) != Some(&mismatch) {
             return Ok(());
         }
         let differing = BTreeMap::from([(account, mismatch)]);

@@ -11,6 +11,7 @@ use proto::exchange::v1::exchange_service_server::ExchangeServiceServer;
 use proto::exchange::v1::explain_service_server::ExplainServiceServer;
 use proto::exchange::v1::operator_service_server::OperatorServiceServer;
 use proto::exchange::v1::sign_up_service_server::SignUpServiceServer;
+use proto::exchange::v1::wallet_service_server::WalletServiceServer;
 use service::grpc::{reflection_v1, reflection_v1alpha};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
@@ -25,13 +26,14 @@ use crate::market_data::MarketData;
 use crate::order_entry::OrderEntry;
 
 /// What reflection lists, and whose health is told.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "atoll.agent.v1.AgentService",
     "atoll.exchange.v1.ExchangeService",
     "atoll.exchange.v1.ExplainService",
     "atoll.exchange.v1.OperatorService",
     "atoll.exchange.v1.OrderEntryService",
     "atoll.exchange.v1.SignUpService",
+    "atoll.exchange.v1.WalletService",
     "atoll.market_data.v1.MarketDataService",
 ];
 
@@ -73,6 +75,7 @@ pub(super) async fn router(
     let router = add(router, ExplainServiceServer::new(gateway.clone()));
     let router = add(router, OperatorServiceServer::new(gateway.clone()));
     let router = add(router, SignUpServiceServer::new(gateway.clone()));
+    let router = add(router, WalletServiceServer::new(gateway.clone()));
     let router = add(router, order_entry.service());
     let router = add(router, market_data.service());
     let router = add(router, agents.service());

@@ -2337,6 +2337,28 @@ pub struct LiftSuspensionResponse {
     #[prost(bool, tag = "1")]
     pub was_suspended: bool,
 }
+/// Asks for a proof of the books.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditBooksRequest {}
+/// What it found.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditBooksResponse {
+    /// Whether nothing was found.
+    #[prost(bool, tag = "1")]
+    pub clean: bool,
+    /// What was found: billing's findings, then the accounts whose two books differ.
+    #[prost(string, repeated, tag = "2")]
+    pub findings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What billing read.
+    #[prost(message, optional, tag = "3")]
+    pub billing: ::core::option::Option<super::super::billing::v1::AuditResponse>,
+    /// Accounts whose reserve was compared with the engine's buying power.
+    #[prost(uint64, tag = "4")]
+    pub accounts_compared: u64,
+    /// Accounts whose buying power changed meanwhile: credits of theirs were on their way, so they were not compared.
+    #[prost(uint64, tag = "5")]
+    pub accounts_moving: u64,
+}
 /// Generated client implementations.
 pub mod operator_service_client {
     #![allow(
@@ -2540,6 +2562,33 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Proves the books: billing's own, and what it holds in reserve against what the engine may spend, account by account.
+        pub async fn audit_books(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuditBooksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AuditBooksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.OperatorService/AuditBooks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.OperatorService", "AuditBooks"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2585,6 +2634,14 @@ pub mod operator_service_server {
             request: tonic::Request<super::LiftSuspensionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::LiftSuspensionResponse>,
+            tonic::Status,
+        >;
+        /// Proves the books: billing's own, and what it holds in reserve against what the engine may spend, account by account.
+        async fn audit_books(
+            &self,
+            request: tonic::Request<super::AuditBooksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AuditBooksResponse>,
             tonic::Status,
         >;
     }
@@ -2832,6 +2889,51 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LiftSuspensionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.OperatorService/AuditBooks" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuditBooksSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::AuditBooksRequest>
+                    for AuditBooksSvc<T> {
+                        type Response = super::AuditBooksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuditBooksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::audit_books(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuditBooksSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3781,38 +3883,186 @@ pub mod order_entry_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Asks for an account.
+/// Asks for the caller's transfers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SignUpRequest {
-    /// Chosen by the caller and hard to guess, such as a random UUID; the key of idempotence, up to 64 characters. Without one,
-    /// every call makes another account.
+pub struct ListTransfersRequest {
+    /// At most so many; 0 is 50, the most is 1,000. A page with a filter may have fewer although others follow.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// Where the page before ended.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only what the filter fits, of terms joined by `AND`: `kind = "charge"`, `kind != "reserve"`, `job_id = "job_7"`,
+    /// `counterparty = "acc_2"`, `at_us >= 1700000000000000`, `at_us < 1800000000000000`. Empty: everything.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+}
+/// Transfers, newest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTransfersResponse {
+    /// The transfers.
+    #[prost(message, repeated, tag = "1")]
+    pub transfers: ::prost::alloc::vec::Vec<super::super::billing::v1::Transfer>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for the caller's statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatementRequest {
+    /// The first moment.
+    #[prost(uint64, tag = "1")]
+    pub from_us: u64,
+    /// The first moment after it; 0 is now.
+    #[prost(uint64, tag = "2")]
+    pub until_us: u64,
+    /// Only what this Island of the caller's earned.
+    #[prost(string, tag = "3")]
+    pub island_id: ::prost::alloc::string::String,
+}
+/// The statement.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStatementResponse {
+    /// As billing made it out.
+    #[prost(message, optional, tag = "1")]
+    pub statement: ::core::option::Option<
+        super::super::billing::v1::GetStatementResponse,
+    >,
+}
+/// Asks for a payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestPayoutRequest {
+    /// Chosen by the caller; the key of idempotence within the account, 1 to 64 characters.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// A name for people, up to 100 characters; without one the account is called `anonymous`.
+    /// Where to, 1 to 100 characters; the virtual provider takes what begins with `virtual:`.
     #[prost(string, tag = "2")]
-    pub display_name: ::prost::alloc::string::String,
+    pub destination: ::prost::alloc::string::String,
+    /// How many nano-credits: at least 10 credits, at most what was earned and not paid out.
+    #[prost(int64, tag = "3")]
+    pub amount_nano: i64,
 }
-/// The account. All credits are virtual, without cash value.
+/// The payout.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SignUpResponse {
-    /// Its id, `acc_…`.
+pub struct RequestPayoutResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub payout: ::core::option::Option<super::super::billing::v1::Payout>,
+}
+/// Says where the weekly run sends earnings.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPayoutDestinationRequest {
+    /// Where to, up to 100 characters; empty: the weekly run leaves them alone.
     #[prost(string, tag = "1")]
-    pub account_id: ::prost::alloc::string::String,
-    /// Its first key, `key_…`.
+    pub destination: ::prost::alloc::string::String,
+}
+/// It is noted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPayoutDestinationResponse {}
+/// Asks for the caller's payouts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPayoutsRequest {
+    /// At most so many; 0 is 50, the most is 1,000.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// Where the page before ended.
     #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// Payouts, newest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPayoutsResponse {
+    /// The payouts.
+    #[prost(message, repeated, tag = "1")]
+    pub payouts: ::prost::alloc::vec::Vec<super::super::billing::v1::Payout>,
+    /// Where the next page begins, empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for a key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateApiKeyRequest {
+    /// Chosen by the caller; the key of idempotence within the account, up to 64 characters. Without one every call makes
+    /// another key.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// A name for people, up to 100 characters.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it may be used for.
+    #[prost(enumeration = "super::super::billing::v1::KeyScope", tag = "3")]
+    pub scope: i32,
+    /// When it stops working, in the future; 0: never.
+    #[prost(uint64, tag = "4")]
+    pub expire_time_us: u64,
+}
+/// The key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateApiKeyResponse {
+    /// Its id, `key_…`.
+    #[prost(string, tag = "1")]
     pub key_id: ::prost::alloc::string::String,
-    /// The key itself, `atoll_sk_…`: shown this once, and empty if the account was made before.
-    #[prost(string, tag = "3")]
-    pub api_key: ::prost::alloc::string::String,
+    /// The secret, `atoll_sk_…`: shown this once, and empty if the key was made before.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
     /// Whether an earlier call with this request id made it.
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "3")]
     pub made_before: bool,
-    /// The starter grant, in nano-credits.
-    #[prost(int64, tag = "5")]
-    pub granted_nano: i64,
+}
+/// Asks for a key's successor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Chosen by the caller; the key of idempotence within the account, 1 to 64 characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// How long the key itself goes on working, in milliseconds: at most seven days. 0: it ends at once.
+    #[prost(uint64, tag = "3")]
+    pub grace_ms: u64,
+    /// When the successor stops working, in the future; 0: when the key would have.
+    #[prost(uint64, tag = "4")]
+    pub expire_time_us: u64,
+}
+/// The successor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateApiKeyResponse {
+    /// Its id, `key_…`.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Its secret, `atoll_sk_…`: shown this once, and empty if it was made before.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+    /// Whether an earlier call with this request id made it.
+    #[prost(bool, tag = "3")]
+    pub made_before: bool,
+    /// When the key itself stops working.
+    #[prost(uint64, tag = "4")]
+    pub old_expire_time_us: u64,
+}
+/// Names the key to end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+}
+/// It is ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeApiKeyResponse {}
+/// Asks for the caller's keys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListApiKeysRequest {}
+/// The keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListApiKeysResponse {
+    /// Oldest first, those that ended with them.
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<super::super::billing::v1::ApiKey>,
 }
 /// Generated client implementations.
-pub mod sign_up_service_client {
+pub mod wallet_service_client {
     #![allow(
         unused_variables,
         dead_code,
@@ -3822,13 +4072,15 @@ pub mod sign_up_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Makes accounts for whoever asks. No key is needed; an address may ask so many times in an hour, and all together so many
-    /// times in a day.
+    /// What an account may ask of billing about itself. Callers prove themselves with an API key
+    /// (`authorization: Bearer atoll_sk_…`); any key of the account may look, only one of full scope may take money out or
+    /// make and end keys.
+    /// All credits are virtual, without cash value. What billing refuses is told with billing's code.
     #[derive(Debug, Clone)]
-    pub struct SignUpServiceClient<T> {
+    pub struct WalletServiceClient<T> {
         inner: tonic::client::Grpc<T>,
     }
-    impl SignUpServiceClient<tonic::transport::Channel> {
+    impl WalletServiceClient<tonic::transport::Channel> {
         /// Attempt to create a new client by connecting to a given endpoint.
         pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
         where
@@ -3839,7 +4091,7 @@ pub mod sign_up_service_client {
             Ok(Self::new(conn))
         }
     }
-    impl<T> SignUpServiceClient<T>
+    impl<T> WalletServiceClient<T>
     where
         T: tonic::client::GrpcService<tonic::body::Body>,
         T::Error: Into<StdError>,
@@ -3857,7 +4109,7 @@ pub mod sign_up_service_client {
         pub fn with_interceptor<F>(
             inner: T,
             interceptor: F,
-        ) -> SignUpServiceClient<InterceptedService<T, F>>
+        ) -> WalletServiceClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
@@ -3871,7 +4123,7 @@ pub mod sign_up_service_client {
                 http::Request<tonic::body::Body>,
             >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
-            SignUpServiceClient::new(InterceptedService::new(inner, interceptor))
+            WalletServiceClient::new(InterceptedService::new(inner, interceptor))
         }
         /// Compress requests with the given encoding.
         ///
@@ -3904,12 +4156,14 @@ pub mod sign_up_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Makes an account with a first key and a starter grant. Repeating the request id returns the same account without the
-        /// secret.
-        pub async fn sign_up(
+        /// The account's transfers, newest first.
+        pub async fn list_transfers(
             &mut self,
-            request: impl tonic::IntoRequest<super::SignUpRequest>,
-        ) -> std::result::Result<tonic::Response<super::SignUpResponse>, tonic::Status> {
+            request: impl tonic::IntoRequest<super::ListTransfersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTransfersResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -3920,17 +4174,238 @@ pub mod sign_up_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/atoll.exchange.v1.SignUpService/SignUp",
+                "/atoll.exchange.v1.WalletService/ListTransfers",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("atoll.exchange.v1.SignUpService", "SignUp"));
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "ListTransfers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the account had, what was booked and what it has, line by line.
+        pub async fn get_statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/GetStatement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "GetStatement"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks for a payout of matured earnings.
+        pub async fn request_payout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RequestPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestPayoutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/RequestPayout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "RequestPayout"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says where the weekly run sends the account's earnings.
+        pub async fn set_payout_destination(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPayoutDestinationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPayoutDestinationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/SetPayoutDestination",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "atoll.exchange.v1.WalletService",
+                        "SetPayoutDestination",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The account's payouts, newest first.
+        pub async fn list_payouts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPayoutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPayoutsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/ListPayouts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "ListPayouts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes an API key of the account.
+        pub async fn create_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/CreateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "CreateApiKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a key's successor, and ends the key after a while.
+        pub async fn rotate_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/RotateApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "RotateApiKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a key at once.
+        pub async fn revoke_api_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeApiKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/RevokeApiKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "RevokeApiKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The account's keys, oldest first, without their secrets.
+        pub async fn list_api_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListApiKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApiKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/atoll.exchange.v1.WalletService/ListApiKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("atoll.exchange.v1.WalletService", "ListApiKeys"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
 }
 /// Generated server implementations.
-pub mod sign_up_service_server {
+pub mod wallet_service_server {
     #![allow(
         unused_variables,
         dead_code,
@@ -3939,27 +4414,95 @@ pub mod sign_up_service_server {
         clippy::let_unit_value,
     )]
     use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with SignUpServiceServer.
+    /// Generated trait containing gRPC methods that should be implemented for use with WalletServiceServer.
     #[async_trait]
-    pub trait SignUpService: std::marker::Send + std::marker::Sync + 'static {
-        /// Makes an account with a first key and a starter grant. Repeating the request id returns the same account without the
-        /// secret.
-        async fn sign_up(
+    pub trait WalletService: std::marker::Send + std::marker::Sync + 'static {
+        /// The account's transfers, newest first.
+        async fn list_transfers(
             &self,
-            request: tonic::Request<super::SignUpRequest>,
-        ) -> std::result::Result<tonic::Response<super::SignUpResponse>, tonic::Status>;
+            request: tonic::Request<super::ListTransfersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTransfersResponse>,
+            tonic::Status,
+        >;
+        /// What the account had, what was booked and what it has, line by line.
+        async fn get_statement(
+            &self,
+            request: tonic::Request<super::GetStatementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatementResponse>,
+            tonic::Status,
+        >;
+        /// Asks for a payout of matured earnings.
+        async fn request_payout(
+            &self,
+            request: tonic::Request<super::RequestPayoutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RequestPayoutResponse>,
+            tonic::Status,
+        >;
+        /// Says where the weekly run sends the account's earnings.
+        async fn set_payout_destination(
+            &self,
+            request: tonic::Request<super::SetPayoutDestinationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPayoutDestinationResponse>,
+            tonic::Status,
+        >;
+        /// The account's payouts, newest first.
+        async fn list_payouts(
+            &self,
+            request: tonic::Request<super::ListPayoutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPayoutsResponse>,
+            tonic::Status,
+        >;
+        /// Makes an API key of the account.
+        async fn create_api_key(
+            &self,
+            request: tonic::Request<super::CreateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Makes a key's successor, and ends the key after a while.
+        async fn rotate_api_key(
+            &self,
+            request: tonic::Request<super::RotateApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// Ends a key at once.
+        async fn revoke_api_key(
+            &self,
+            request: tonic::Request<super::RevokeApiKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeApiKeyResponse>,
+            tonic::Status,
+        >;
+        /// The account's keys, oldest first, without their secrets.
+        async fn list_api_keys(
+            &self,
+            request: tonic::Request<super::ListApiKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListApiKeysResponse>,
+            tonic::Status,
+        >;
     }
-    /// Makes accounts for whoever asks. No key is needed; an address may ask so many times in an hour, and all together so many
-    /// times in a day.
+    /// What an account may ask of billing about itself. Callers prove themselves with an API key
+    /// (`authorization: Bearer atoll_sk_…`); any key of the account may look, only one of full scope may take money out or
+    /// make and end keys.
+    /// All credits are virtual, without cash value. What billing refuses is told with billing's code.
     #[derive(Debug)]
-    pub struct SignUpServiceServer<T> {
+    pub struct WalletServiceServer<T> {
         inner: Arc<T>,
         accept_compression_encodings: EnabledCompressionEncodings,
         send_compression_encodings: EnabledCompressionEncodings,
         max_decoding_message_size: Option<usize>,
         max_encoding_message_size: Option<usize>,
     }
-    impl<T> SignUpServiceServer<T> {
+    impl<T> WalletServiceServer<T> {
         pub fn new(inner: T) -> Self {
             Self::from_arc(Arc::new(inner))
         }
@@ -4010,9 +4553,9 @@ pub mod sign_up_service_server {
             self
         }
     }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for SignUpServiceServer<T>
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WalletServiceServer<T>
     where
-        T: SignUpService,
+        T: WalletService,
         B: Body + std::marker::Send + 'static,
         B::Error: Into<StdError> + std::marker::Send + 'static,
     {
@@ -4027,25 +4570,25 @@ pub mod sign_up_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
-                "/atoll.exchange.v1.SignUpService/SignUp" => {
+                "/atoll.exchange.v1.WalletService/ListTransfers" => {
                     #[allow(non_camel_case_types)]
-                    struct SignUpSvc<T: SignUpService>(pub Arc<T>);
+                    struct ListTransfersSvc<T: WalletService>(pub Arc<T>);
                     impl<
-                        T: SignUpService,
-                    > tonic::server::UnaryService<super::SignUpRequest>
-                    for SignUpSvc<T> {
-                        type Response = super::SignUpResponse;
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ListTransfersRequest>
+                    for ListTransfersSvc<T> {
+                        type Response = super::ListTransfersResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::SignUpRequest>,
+                            request: tonic::Request<super::ListTransfersRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as SignUpService>::sign_up(&inner, request).await
+                                <T as WalletService>::list_transfers(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -4056,7 +4599,371 @@ pub mod sign_up_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = SignUpSvc(inner);
+                        let method = ListTransfersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/GetStatement" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatementSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::GetStatementRequest>
+                    for GetStatementSvc<T> {
+                        type Response = super::GetStatementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::get_statement(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/RequestPayout" => {
+                    #[allow(non_camel_case_types)]
+                    struct RequestPayoutSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::RequestPayoutRequest>
+                    for RequestPayoutSvc<T> {
+                        type Response = super::RequestPayoutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RequestPayoutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::request_payout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RequestPayoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/SetPayoutDestination" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPayoutDestinationSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::SetPayoutDestinationRequest>
+                    for SetPayoutDestinationSvc<T> {
+                        type Response = super::SetPayoutDestinationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPayoutDestinationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::set_payout_destination(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPayoutDestinationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/ListPayouts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPayoutsSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ListPayoutsRequest>
+                    for ListPayoutsSvc<T> {
+                        type Response = super::ListPayoutsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPayoutsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::list_payouts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPayoutsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/CreateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateApiKeySvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::CreateApiKeyRequest>
+                    for CreateApiKeySvc<T> {
+                        type Response = super::CreateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::create_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/RotateApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateApiKeySvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::RotateApiKeyRequest>
+                    for RotateApiKeySvc<T> {
+                        type Response = super::RotateApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::rotate_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/RevokeApiKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeApiKeySvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::RevokeApiKeyRequest>
+                    for RevokeApiKeySvc<T> {
+                        type Response = super::RevokeApiKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeApiKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::revoke_api_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeApiKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/atoll.exchange.v1.WalletService/ListApiKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListApiKeysSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ListApiKeysRequest>
+                    for ListApiKeysSvc<T> {
+                        type Response = super::ListApiKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListApiKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::list_api_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListApiKeysSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4094,7 +5001,7 @@ pub mod sign_up_service_server {
             }
         }
     }
-    impl<T> Clone for SignUpServiceServer<T> {
+    impl<T> Clone for WalletServiceServer<T> {
         fn clone(&self) -> Self {
             let inner = self.inner.clone();
             Self {
@@ -4107,8 +5014,8 @@ pub mod sign_up_service_server {
         }
     }
     /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "atoll.exchange.v1.SignUpService";
-    impl<T> tonic::server::NamedService for SignUpServiceServer<T> {
+    pub const SERVICE_NAME: &str = "atoll.exchange.v1.WalletService";
+    impl<T> tonic::server::NamedService for WalletServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

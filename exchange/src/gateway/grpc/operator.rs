@@ -8,8 +8,10 @@ use proto::exchange::v1 as wire;
 use proto::exchange::v1::operator_service_server::OperatorService;
 use tonic::{Request, Response, Status};
 
+use super::queries::of_billing;
 use crate::gateway::Gateway;
-use crate::gateway::errors::Refusal;
+use crate::gateway::errors::{Refusal, STOPPING};
+use crate::reconcile::{Mismatch, ReconcileError};
 use crate::sequencer::Applied;
 
 #[tonic::async_trait]
@@ -81,6 +83,32 @@ impl OperatorService for Gateway {
         let was_suspended = self.buying_power.lift(account);
         tracing::warn!(%account, author, reason, was_suspended, "an operator lifted a suspension");
         Ok(Response::new(wire::LiftSuspensionResponse { was_suspended }))
+    }
+
+    async fn audit_books(
+        &self,
+        request: Request<wire::AuditBooksRequest>,
+    ) -> Result<Response<wire::AuditBooksResponse>, Status> {
+        self.operator(request.metadata().as_ref())?;
+        let audit = self.billing.audit().await.map_err(of_billing)?;
+        let compared = self.books.compare().await.map_err(|error| match error {
+            ReconcileError::Billing(error) => of_billing(error),
+            ReconcileError::Sequencer(_) | ReconcileError::Outbox(_) => {
+                STOPPING.because("the exchange is stopping")
+            }
+        })?;
+        let mut findings = audit.findings.clone();
+        findings.extend(compared.differing.iter().map(|(account, Mismatch { engine, billing })| {
+            format!("{account}: the engine may spend {engine} credits, billing holds {billing} in reserve for it")
+        }));
+        let count = |accounts: usize| u64::try_from(accounts).unwrap_or(u64::MAX);
+        Ok(Response::new(wire::AuditBooksResponse {
+            clean: audit.clean && compared.differing.is_empty(),
+            findings,
+            billing: Some(audit),
+            accounts_compared: count(compared.at_rest),
+            accounts_moving: count(compared.moving),
+        }))
     }
 }
 

@@ -93,7 +93,7 @@ impl Gateway {
     }
 
     pub(super) async fn status(&self) -> Result<wire::GetStatusResponse, Refusal> {
-        let settled = self.billing.cursor(self.shard).await.map_err(of_billing)?;
+        let settled = self.billing.cursor(self.books.shard).await.map_err(of_billing)?;
         let names = std::sync::Arc::clone(&self.names);
         let mut status = self
             .sequencer
@@ -104,7 +104,7 @@ impl Gateway {
     }
 }
 
-fn of_billing(error: BillingError) -> Refusal {
+pub(super) fn of_billing(error: BillingError) -> Refusal {
     tracing::warn!(%error, "billing could not be asked");
     BILLING_UNAVAILABLE.because("billing cannot be asked at the moment; try again")
 }

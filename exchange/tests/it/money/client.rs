@@ -6,6 +6,7 @@ use domain::{AccountId, Credits, KeyId, TransferId};
 use exchange::billing_client::{
     ATTEMPTS_MAX, BillingClient, BillingClientError, BillingConfig, BillingError, KeyScope, Reserve,
 };
+use proto::billing::v1::{self as wire, CreateApiKeyRequest};
 use service::secret::Secret;
 use tonic::Code;
 
@@ -96,17 +97,17 @@ async fn a_new_key_is_never_asked_for_twice() {
     let server = billing.serve().await;
     let client = client_of(server.address);
     billing.fault("create_api_key", Fault::Lost);
+    let request = || CreateApiKeyRequest {
+        name: "laptop".to_owned(),
+        scope: wire::KeyScope::Full.into(),
+        ..CreateApiKeyRequest::default()
+    };
     assert!(is_unavailable(
-        &client
-            .create_api_key(AccountId::new(1), "laptop", KeyScope::Full)
-            .await
+        &client.create_api_key(AccountId::new(1), request()).await
     ));
     assert_eq!(billing.calls("create_api_key"), 1);
-    let key = client
-        .create_api_key(AccountId::new(1), "laptop", KeyScope::Full)
-        .await
-        .unwrap();
-    assert_eq!(key.secret.expose(), "atoll_sk_2");
+    let key = client.create_api_key(AccountId::new(1), request()).await.unwrap();
+    assert_eq!(key.secret.as_ref().unwrap().expose(), "atoll_sk_2");
     assert!(!format!("{key:?}").contains("atoll_sk"));
 }
 
