@@ -3,16 +3,21 @@
 use anyhow::Result;
 use proto::exchange::v1::{GetBalanceRequest, GetBalanceResponse, Job, ListJobsRequest, ListModelsRequest};
 
-use crate::client::{Connection, explain};
+use crate::client::{Account, Connection, Exchange, explain};
 use crate::show;
 
 /// Shows the balances.
 pub(crate) async fn balance(connection: &Connection) -> Result<()> {
-    let answer = connection
-        .exchange()
-        .await?
-        .get_balance(GetBalanceRequest {})
-        .await;
+    show_balance(connection.exchange().await?).await
+}
+
+/// Shows the balances of either account.
+pub(crate) async fn balance_of(account: &Account) -> Result<()> {
+    show_balance(account.exchange().await?).await
+}
+
+async fn show_balance(mut exchange: Exchange) -> Result<()> {
+    let answer = exchange.get_balance(GetBalanceRequest {}).await;
     print!(
         "{}",
         render_balance(&answer.map_err(|status| explain(&status))?.into_inner())

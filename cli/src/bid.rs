@@ -35,6 +35,9 @@ pub(crate) struct Bid {
     /// The seed of the draw.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// For whom you ask, in a word of your own: who counts against the spending limit of the key's end users.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) user: String,
 }
 
 /// What the wire calls a bid's fields, and what they are on the command line. Longer names come first.
@@ -105,6 +108,7 @@ impl Bid {
             max_tokens: Some(max_tokens),
             temperature: 0.0,
             seed: Some(0),
+            user: String::new(),
         }
     }
 
@@ -115,7 +119,7 @@ impl Bid {
         });
         SubmitJobRequest {
             client_order_id: String::new(),
-            user: String::new(),
+            user: self.user,
             model: self.model,
             inputs: vec![JobInput {
                 messages: vec![ChatMessage {

@@ -9,6 +9,7 @@ use proto::exchange::v1::exchange_service_client::ExchangeServiceClient;
 use proto::exchange::v1::explain_service_client::ExplainServiceClient;
 use proto::exchange::v1::operator_service_client::OperatorServiceClient;
 use proto::exchange::v1::order_entry_service_client::OrderEntryServiceClient;
+use proto::exchange::v1::wallet_service_client::WalletServiceClient;
 use proto::market_data::v1::market_data_service_client::MarketDataServiceClient;
 use service::secret::Secret;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -45,7 +46,7 @@ pub(crate) struct Connection {
     data: Option<PathBuf>,
 }
 
-/// Whose orders, at which exchange.
+/// Whose orders or money, at which exchange.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Account {
     /// Those of the Islands' owner, the other account of the `atoll up` on this machine. With --api-key they are those
@@ -62,16 +63,27 @@ impl Account {
     /// # Errors
     /// When no exchange or key is known, or nobody answers.
     pub(crate) async fn exchange(&self) -> Result<Exchange> {
-        let connection = &self.connection;
-        let key = if self.owner {
-            connection.key_of(|state| state.owner.api_key)?
+        let bearer = Bearer::new(&self.key()?)?;
+        let channel = self.connection.channel().await?;
+        Ok(ExchangeServiceClient::with_interceptor(channel, bearer))
+    }
+
+    /// Connects to the account's wallet with its key.
+    ///
+    /// # Errors
+    /// When no exchange or key is known, or nobody answers.
+    pub(crate) async fn wallet(&self) -> Result<WalletClient> {
+        let bearer = Bearer::new(&self.key()?)?;
+        let channel = self.connection.channel().await?;
+        Ok(WalletServiceClient::with_interceptor(channel, bearer))
+    }
+
+    fn key(&self) -> Result<Secret> {
+        if self.owner {
+            self.connection.key_of(|state| state.owner.api_key)
         } else {
-            connection.key()?
-        };
-        Ok(ExchangeServiceClient::with_interceptor(
-            connection.channel().await?,
-            Bearer::new(&key)?,
-        ))
+            self.connection.key()
+        }
     }
 }
 
@@ -83,6 +95,9 @@ pub(crate) type OrderEntry = OrderEntryServiceClient<InterceptedService<Channel,
 
 /// What explains orders, with the key on every call.
 pub(crate) type Explanations = ExplainServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// An account's money, with the key on every call.
+pub(crate) type WalletClient = WalletServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// The operator's levers, with his token on every call.
 pub(crate) type Operator = OperatorServiceClient<InterceptedService<Channel, Bearer>>;

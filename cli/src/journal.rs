@@ -107,17 +107,10 @@ fn moment(text: &str) -> Result<Moment, String> {
     Ok(Moment::Time(Timestamp::from_micros(micros)))
 }
 
-/// A time as RFC 3339 writes it, with microseconds.
-fn time(at: Timestamp) -> String {
-    i64::try_from(at.as_micros())
-        .ok()
-        .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
-        .map_or_else(|| at.to_string(), |time| format!("{time:.6}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show::time;
 
     #[test]
     fn a_moment_is_a_number_or_a_time() {

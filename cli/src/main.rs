@@ -16,6 +16,7 @@ mod sign_up;
 mod state;
 mod terms;
 mod up;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,9 @@ enum Command {
     Orders(orders::Orders),
     /// Show what you have, and where it is.
     Balance(Connection),
+    /// Your money: balance, history, statements, payouts, API keys. And the operator's audit.
+    #[command(subcommand)]
+    Wallet(wallet::Wallet),
     /// Show the models on the market.
     Models(Connection),
     /// Make an account with a starter grant at an exchange.
@@ -99,6 +103,7 @@ fn main() -> ExitCode {
         Command::Cancel(cancel) => in_runtime(orders::cancel(cancel)),
         Command::Amend(amend) => in_runtime(orders::amend(amend)),
         Command::Balance(connection) => in_runtime(account::balance(&connection)),
+        Command::Wallet(wallet) => in_runtime(wallet::run(wallet)),
         Command::Models(connection) => in_runtime(account::models(&connection)),
     };
     match outcome {

@@ -1,11 +1,35 @@
 //! How values look to a person.
 
-use domain::{Credits, Price};
+use anyhow::{Context, Result};
+use domain::{Credits, Price, Timestamp};
 use proto::types::v1 as wire;
 
 /// Nano-credits as credits.
 pub(crate) fn credits(nano: i64) -> String {
     Credits::from_nano(nano).to_string()
+}
+
+/// A time as RFC 3339 writes it, with microseconds.
+pub(crate) fn time(at: Timestamp) -> String {
+    i64::try_from(at.as_micros())
+        .ok()
+        .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
+        .map_or_else(|| at.to_string(), |time| format!("{time:.6}"))
+}
+
+/// The same of the wire's microseconds.
+pub(crate) fn moment(at_us: u64) -> String {
+    time(Timestamp::from_micros(at_us))
+}
+
+/// An id of a request that nobody has used: its subject and 128 random bits.
+///
+/// # Errors
+/// When the machine has no randomness.
+pub(crate) fn fresh_id(subject: &str) -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).context("the machine gave no randomness")?;
+    Ok(format!("{subject}-{}", data_encoding::HEXLOWER.encode(&bytes)))
 }
 
 /// A price in credits per 1,000 work units.

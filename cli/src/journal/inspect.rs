@@ -11,8 +11,9 @@ use exchange::journal::{Archive as _, FileArchive, JournalError, Record};
 use exchange::sequencer::Moment;
 use serde_json::{Value, json};
 
-use super::{Place, moment, time};
+use super::{Place, moment};
 use crate::show;
+use crate::show::time;
 
 /// What to list.
 #[derive(Args, Debug)]

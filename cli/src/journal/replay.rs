@@ -9,8 +9,9 @@ use exchange::sequencer::{Moment, engine_at};
 use matcher::{Depth, Engine};
 use serde_json::{Value, json};
 
-use super::{Place, moment, time};
+use super::{Place, moment};
 use crate::show;
+use crate::show::time;
 
 /// Which moment, and what of it.
 #[derive(Args, Debug)]

@@ -11,7 +11,8 @@ use exchange::sequencer::{Moment, engine_at};
 use matcher::Engine;
 use serde_json::json;
 
-use super::{Place, time};
+use super::Place;
+use crate::show::time;
 
 /// What to check.
 #[derive(Args, Debug)]

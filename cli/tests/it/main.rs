@@ -17,3 +17,4 @@ mod refusals;
 mod sign_up;
 mod support;
 mod third_party;
+mod wallet;
