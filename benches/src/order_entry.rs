@@ -4,6 +4,7 @@
 //! floor share the machine, and take turns.
 
 mod echo;
+mod first_bid;
 mod island;
 mod session;
 mod stage;
@@ -81,6 +82,17 @@ async fn both(buyer: &mut Driver, seller: &mut Driver, commands: usize) -> Resul
 pub async fn unary(folder: &Path) -> Result<Value> {
     let stage = Stage::build(folder).await?;
     let measured = unary::measure(&stage, folder).await?;
+    stage.strike().await?;
+    Ok(measured)
+}
+
+/// Microseconds for the first bid of an account, and for its second.
+///
+/// # Errors
+/// When a service cannot be started, or a bid fails.
+pub async fn first_bid(folder: &Path) -> Result<Value> {
+    let stage = Stage::build(folder).await?;
+    let measured = first_bid::measure(&stage).await?;
     stage.strike().await?;
     Ok(measured)
 }

@@ -126,6 +126,12 @@ const ROWS: &[Row] = &[
         run: order_entry::unary,
     },
     Row {
+        name: "first-bid",
+        what: "the 99th percentile of an account's first bid, key and credits from billing, beside that of its second",
+        goal: "reported",
+        run: order_entry::first_bid,
+    },
+    Row {
         name: "settlements-sqlite",
         what: "settlements a second through gRPC, beside raw batched inserts of the same rows into SQLite",
         goal: ">= 0.6",

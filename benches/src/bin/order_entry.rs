@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Times orders through a whole exchange, beside a floor that keeps nothing.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Over one session with many in flight, or by one call at a time.
+    /// Over one session with many in flight, by one call at a time, or the first bids of fresh accounts.
     shape: Shape,
     /// Where to keep books and journal meanwhile: a folder on the disk to measure.
     #[arg(long)]
@@ -21,6 +21,7 @@ struct Arguments {
 enum Shape {
     Bidi,
     Unary,
+    FirstBid,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn run(arguments: &Arguments) -> Result<Value> {
         match arguments.shape {
             Shape::Bidi => benches::order_entry::bidirectional(folder.path()).await,
             Shape::Unary => benches::order_entry::unary(folder.path()).await,
+            Shape::FirstBid => benches::order_entry::first_bid(folder.path()).await,
         }
     })
 }

@@ -23,7 +23,7 @@ pub(super) const MODEL: &str = "tiny-chat";
 /// What services show each other; they listen on the loopback of this machine only.
 const SERVICE_TOKEN: &str = "measured-service-token";
 
-/// What the account may spend: more than all orders of a run reserve together.
+/// What an account may spend: more than all orders of a run reserve together.
 const GRANT: Credits = match Credits::from_whole(1_000_000) {
     Some(credits) => credits,
     None => Credits::ZERO,
@@ -36,6 +36,7 @@ pub(super) struct Stage {
     billing: billing::Running,
     stop_exchange: Shutdown,
     stop_billing: Shutdown,
+    billing_url: String,
     /// The key of who buys.
     pub(super) buyer: String,
     /// The key of who owns the Island: nobody buys from himself.
@@ -71,7 +72,7 @@ impl Stage {
         let mut config = Config::new(&folder.join("exchange"), &models(), Secret::new(SERVICE_TOKEN));
         config.listen = "127.0.0.1:0".parse()?;
         config.models = Models::Only(vec![MODEL.to_owned()]);
-        config.billing_url = billing_url;
+        config.billing_url.clone_from(&billing_url);
         // Every bid that is in flight or rests is a job of the one account.
         config.limits.jobs_per_account_max = config.limits.jobs_max;
         let exchange = exchange::start(config, stop_exchange.clone()).await?;
@@ -83,10 +84,16 @@ impl Stage {
             billing,
             stop_exchange,
             stop_billing,
+            billing_url,
             buyer,
             owner,
             island,
         })
+    }
+
+    /// The key of an account that nobody has seen yet.
+    pub(super) async fn fresh_account(&self, name: &str) -> Result<String> {
+        account(&self.billing_url, name).await
     }
 
     /// A connection of its own.

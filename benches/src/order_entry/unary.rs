@@ -146,7 +146,8 @@ impl Disk {
     }
 }
 
-fn spread(mut spans: Vec<Duration>) -> Value {
+/// The median, the 99th percentile and the longest, in microseconds.
+pub(super) fn spread(mut spans: Vec<Duration>) -> Value {
     spans.sort_unstable();
     let last = spans.len().saturating_sub(1);
     let at = |permille: usize| {

@@ -29,6 +29,17 @@ pub(super) fn unary() -> Result<Figure> {
     })
 }
 
+/// The 99th percentile of the first bid of an account, which waits for billing twice, beside that of its second.
+pub(super) fn first_bid() -> Result<Figure> {
+    let outcome = run("first-bid")?;
+    Ok(Figure {
+        ours: number(&outcome, "/first_us/p99")?,
+        reference: number(&outcome, "/second_us/p99")?,
+        unit: "us",
+        detail: outcome,
+    })
+}
+
 fn number(outcome: &Value, pointer: &str) -> Result<f64> {
     let number = outcome.pointer(pointer).and_then(Value::as_f64);
     number.with_context(|| format!("no `{pointer}` in the outcome"))

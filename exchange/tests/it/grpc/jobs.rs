@@ -247,7 +247,7 @@ async fn a_bid_that_nobody_fills_ends_with_its_reason() {
         let kind = types::TimeInForceKind::Gtd.into();
         terms.time_in_force = Some(types::TimeInForce {
             kind,
-            expires_in_ms: 50,
+            expires_in_ms: 500,
         });
     });
     let events = all(&mut client, cheap).await;
@@ -450,4 +450,31 @@ async fn jobs_that_outlast_the_drain_end_with_a_report_and_cost_nothing() {
         "{:?}",
         books.settled
     );
+}
+
+#[tokio::test]
+async fn a_bid_whose_buying_power_is_there_asks_billing_nothing() {
+    let exchange = Whole::start().await;
+    let _island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let mut client = exchange.grpc().await;
+    let mut streams = Vec::new();
+    let mut after_the_first = 0;
+    for number in 0..32 {
+        // Far below the ask: it rests, so that no job is settled meanwhile.
+        let bid = with_terms(|terms| terms.limit = Some(1_000));
+        let mut stream = client.submit_job(bid).await.unwrap().into_inner();
+        let event = stream.message().await.unwrap().unwrap().event.unwrap();
+        assert!(matches!(event, Event::Accepted(_)), "{event:?}");
+        streams.push(stream);
+        if number == 0 {
+            after_the_first = exchange.bank.calls();
+            assert!(
+                after_the_first > 0,
+                "the first bid's key and credits come from billing"
+            );
+        }
+    }
+    assert_eq!(exchange.bank.calls(), after_the_first);
+    drop(streams);
+    exchange.stop().await;
 }

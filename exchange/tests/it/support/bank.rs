@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use domain::AccountId;
@@ -24,6 +25,7 @@ pub(crate) struct Bank {
     keys: Arc<Mutex<BTreeMap<[u8; 32], Holder>>>,
     revoked: Arc<Mutex<BTreeSet<[u8; 32]>>>,
     limits: Arc<Mutex<BTreeMap<[u8; 32], wire::SpendingLimit>>>,
+    calls: Arc<AtomicUsize>,
     /// When keys expire, in microseconds since 1970.
     ends: Arc<Mutex<BTreeMap<[u8; 32], u64>>>,
 }
@@ -62,12 +64,21 @@ impl Bank {
         self.ends.lock().unwrap().insert(digest, at_us);
     }
 
+    /// How often it was called, whatever for.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     pub(crate) async fn serve(&self) -> (SocketAddr, tokio::task::AbortHandle) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let check = |request: Request<()>| match request.metadata().get("authorization") {
-            Some(token) if token == &format!("Bearer {TOKEN}") => Ok(request),
-            _ => Err(Status::unauthenticated("not the service token")),
+        let calls = Arc::clone(&self.calls);
+        let check = move |request: Request<()>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            match request.metadata().get("authorization") {
+                Some(token) if token == &format!("Bearer {TOKEN}") => Ok(request),
+                _ => Err(Status::unauthenticated("not the service token")),
+            }
         };
         let serving = tonic::transport::Server::builder()
             .add_service(BillingServiceServer::with_interceptor(self.clone(), check))
