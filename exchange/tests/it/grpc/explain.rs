@@ -188,7 +188,7 @@ async fn an_operator_halts_resumes_and_bounds_and_nobody_else_does() {
         let terms = request.terms.get_or_insert_default();
         terms.time_in_force = Some(types::TimeInForce {
             kind: types::TimeInForceKind::Gtd.into(),
-            expires_in_ms: 20,
+            expires_in_ms: 500,
         });
     });
     let mut stream = client.submit_job(brief).await.unwrap().into_inner();

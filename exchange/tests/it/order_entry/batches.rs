@@ -268,7 +268,8 @@ async fn what_does_not_trade_at_once_or_in_time_ends_with_a_reason() {
         session.lines(1).await,
         ["1: REJECTED REJECTED bid fok NOT_FILLED"]
     );
-    session.send(vec![timed("gtd", Gtd, 5)]).await;
+    // Long enough to reach the book on a busy machine, where it would be refused as too late.
+    session.send(vec![timed("gtd", Gtd, 500)]).await;
     assert_eq!(
         session.lines(2).await,
         [
