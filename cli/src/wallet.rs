@@ -3,6 +3,7 @@
 
 mod keys;
 mod statement;
+mod usage;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -17,7 +18,11 @@ use crate::show;
 pub(crate) use statement::Statement;
 
 /// What the wire's fields are called on this command line.
-const WORDS: [(&str, &str); 6] = [
+const WORDS: [(&str, &str); 10] = [
+    ("spending_limit.key_nano_per_day", "--per-day"),
+    ("spending_limit.user_nano_per_day", "--per-user-per-day"),
+    ("from_us", "--from"),
+    ("until_us", "--until"),
     ("amount_nano", "the amount"),
     ("destination", "the destination"),
     ("request_id", "--request-id"),
@@ -35,6 +40,8 @@ pub(crate) enum Wallet {
     History(History),
     /// Make out a statement: what there was, every line, what there is, and what was bought and sold by model and day.
     Statement(Statement),
+    /// Sum up what was bought and sold, by day (UTC), model and side.
+    Usage(usage::Usage),
     /// Ask for a payout of earnings, list payouts, or say where the weekly run sends them.
     #[command(subcommand)]
     Payout(Payout),
@@ -134,6 +141,7 @@ pub(crate) async fn run(wallet: Wallet) -> Result<()> {
         Wallet::Balance(account) => crate::account::balance_of(&account).await,
         Wallet::History(ask) => history(ask).await,
         Wallet::Statement(ask) => statement::run(ask).await,
+        Wallet::Usage(ask) => usage::run(ask).await,
         Wallet::Payout(Payout::Request(ask)) => request_payout(ask).await,
         Wallet::Payout(Payout::List(ask)) => list_payouts(&ask).await,
         Wallet::Payout(Payout::Weekly(ask)) => weekly(ask).await,

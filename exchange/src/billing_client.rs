@@ -14,8 +14,8 @@ use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::convert::billing::{
     CreateAccount, SettleBatch, SpendingTotal, optional_time_from_wire, reserve_to_wire, return_to_wire,
-    scope_from_wire, sequence_from_wire, settle_to_wire, spending_from_wire,
-    spending_limit_from_wire, spending_to_wire,
+    scope_from_wire, sequence_from_wire, settle_to_wire, spending_from_wire, spending_limit_from_wire,
+    spending_to_wire,
 };
 use proto::convert::{FieldError, FieldResult, id_from_wire};
 use service::secret::Secret;
@@ -580,7 +580,11 @@ fn error_of(status: &Status) -> BillingError {
     if status.code() == Code::ResourceExhausted
         && let Some(code) = reason.filter(|reason| reason != TOO_BUSY)
     {
-        return BillingError::Refused { code, message };
+        return BillingError::Refused {
+            grpc: status.code(),
+            code,
+            message,
+        };
     }
     match status.code() {
         Code::InvalidArgument

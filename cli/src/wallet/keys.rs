@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use domain::Credits;
 use proto::billing::v1 as billing;
 use proto::exchange::v1 as wire;
 use serde_json::json;
@@ -27,6 +28,10 @@ pub(crate) enum Keys {
     Rotate(Rotate),
     /// End a key at once.
     Revoke(Revoke),
+    /// Bound what may be spent with a key in a day (UTC), and by each of its end users. Without either, lift the bound.
+    ///
+    /// `atoll wallet keys limit key_7 --per-day 5 --per-user-per-day 0.5`
+    Limit(Limit),
 }
 
 /// A key to make.
@@ -96,6 +101,21 @@ pub(crate) struct Revoke {
     account: Account,
 }
 
+/// What may be spent with a key.
+#[derive(Args, Debug)]
+pub(crate) struct Limit {
+    /// The key; `atoll wallet keys list` lists them. Its successors share the limit.
+    key: String,
+    /// So many credits a day with it.
+    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
+    per_day: Option<Credits>,
+    /// So many credits a day by each end user whom its bids name (`--user`, or `user` of an OpenAI request).
+    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
+    per_user_per_day: Option<Credits>,
+    #[command(flatten)]
+    account: Account,
+}
+
 /// Does it.
 pub(super) async fn run(keys: Keys) -> Result<()> {
     match keys {
@@ -103,6 +123,7 @@ pub(super) async fn run(keys: Keys) -> Result<()> {
         Keys::List(ask) => list(&ask).await,
         Keys::Rotate(ask) => rotate(ask).await,
         Keys::Revoke(ask) => revoke(ask).await,
+        Keys::Limit(ask) => limit(ask).await,
     }
 }
 
@@ -143,12 +164,24 @@ async fn list(ask: &List) -> Result<()> {
                     "revoked": optional_moment(key.revoked_at_us),
                     "expires": optional_moment(key.expire_time_us),
                     "successor": key.rotated_to_key_id,
+                    "limit_nano_per_day": limits(key).key_nano_per_day,
+                    "limit_nano_per_user_per_day": limits(key).user_nano_per_day,
                 })
             );
         }
         return Ok(());
     }
-    let head = ["key", "name", "for", "made", "ends", "successor"].map(str::to_owned);
+    let head = [
+        "key",
+        "name",
+        "for",
+        "made",
+        "ends",
+        "successor",
+        "a day",
+        "a user",
+    ]
+    .map(str::to_owned);
     let rows = keys.iter().map(|key| {
         let ends = match (
             optional_moment(key.revoked_at_us),
@@ -165,11 +198,25 @@ async fn list(ask: &List) -> Result<()> {
             show::moment(key.created_at_us),
             ends,
             key.rotated_to_key_id.clone(),
+            bound(limits(key).key_nano_per_day),
+            bound(limits(key).user_nano_per_day),
         ]
     });
     let rows: Vec<_> = std::iter::once(head.to_vec()).chain(rows).collect();
     print!("{}", show::table(&rows));
     Ok(())
+}
+
+fn limits(key: &billing::ApiKey) -> billing::SpendingLimit {
+    key.spending_limit.unwrap_or_default()
+}
+
+fn bound(nano: i64) -> String {
+    if nano == 0 {
+        "any".to_owned()
+    } else {
+        show::credits(nano)
+    }
 }
 
 fn optional_moment(at_us: u64) -> Option<String> {
@@ -215,5 +262,27 @@ async fn revoke(ask: Revoke) -> Result<()> {
     let ended = client.revoke_api_key(request).await;
     ended.map_err(|status| explain_as(&status, &WORDS))?;
     println!("{key_id} is revoked; what it began goes on, and it opens nothing more");
+    Ok(())
+}
+
+async fn limit(ask: Limit) -> Result<()> {
+    let nano = |limit: Option<Credits>| limit.map_or(0, Credits::as_nano);
+    let limits = billing::SpendingLimit {
+        key_nano_per_day: nano(ask.per_day),
+        user_nano_per_day: nano(ask.per_user_per_day),
+    };
+    let key_id = ask.key;
+    let request = wire::SetSpendingLimitRequest {
+        key_id: key_id.clone(),
+        spending_limit: Some(limits),
+    };
+    let mut client = ask.account.wallet().await?;
+    let set = client.set_spending_limit(request).await;
+    set.map_err(|status| explain_as(&status, &WORDS))?;
+    println!(
+        "{key_id} may spend {} credits a day, {} for each end user",
+        bound(limits.key_nano_per_day),
+        bound(limits.user_nano_per_day)
+    );
     Ok(())
 }

@@ -53,7 +53,7 @@ enum Format {
 }
 
 /// A day, which begins at midnight UTC, or a moment.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let midnight = || {
         text.parse::<jiff::civil::Date>()
             .ok()
@@ -131,7 +131,21 @@ fn render(statement: &billing::GetStatementResponse) -> String {
         show::table(&rows),
         show::credits(statement.closing_nano),
         show::table(&usage),
-        statement.notice,
+        announced(statement) + &statement.notice,
+    )
+}
+
+/// What is going to happen to everybody's credits, if a reset is announced.
+fn announced(statement: &billing::GetStatementResponse) -> String {
+    let Some(reset) = &statement.announced_reset else {
+        return String::new();
+    };
+    format!(
+        "At {} all virtual credits are reset ({}): who took part begins anew with {} and a bonus of {}.\n",
+        show::moment(reset.at_us),
+        reset.reason,
+        show::credits(reset.starter_nano),
+        show::credits(reset.bonus_nano),
     )
 }
 
@@ -211,6 +225,12 @@ fn to_json(statement: &billing::GetStatementResponse) -> Value {
         "closing_nano": statement.closing_nano,
         "lines": lines.collect::<Vec<_>>(),
         "usage": usage.collect::<Vec<_>>(),
+        "reset": statement.announced_reset.as_ref().map(|reset| json!({
+            "at": show::moment(reset.at_us),
+            "reason": reset.reason,
+            "starter_nano": reset.starter_nano,
+            "bonus_nano": reset.bonus_nano,
+        })),
         "notice": statement.notice,
     })
 }

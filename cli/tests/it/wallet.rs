@@ -75,6 +75,19 @@ fn a_wallet_tells_what_became_of_every_credit() {
         assert!(csv.contains("virtual"), "{csv}");
     }
 
+    for (account, side) in [(&[][..], "bought"), (&["--owner"], "sold")] {
+        let usage = json_lines(&ok(
+            atoll.client(&[&["wallet", "usage", "--json"], account].concat())
+        ));
+        let sum = usage.iter().find(|sum| sum["side"] == side).unwrap();
+        assert_eq!(
+            (&sum["model"], &sum["jobs"]),
+            (&model.as_str().into(), &1.into()),
+            "{sum}"
+        );
+        assert_eq!(sum["charge_nano"], charge["amount_nano"], "{sum}");
+    }
+
     // Page by page is all of it.
     let all = json_lines(&ok(atoll.client(&["wallet", "history", "--all", "--json"])));
     let paged = json_lines(&ok(
@@ -127,6 +140,16 @@ fn keys_are_made_rotated_and_end_and_do_no_more_than_they_may() {
         let story = refused(atoll.client(&["wallet", "keys", command, key, "--owner"]));
         assert!(story.contains("UNKNOWN_KEY"), "{story}");
     }
+
+    // What it may spend is bounded at once.
+    let limited = ok(atoll.client(&["wallet", "keys", "limit", key, "--per-day", "0.000000001"]));
+    assert!(
+        limited.contains("0.000000001 credits a day, any for each end user"),
+        "{limited}"
+    );
+    let story = refused(with(&["bid", atoll.model(), "Hi"]));
+    assert!(story.contains("KEY_SPENDING_LIMIT"), "{story}");
+    assert!(refused(atoll.client(&["wallet", "keys", "limit", key, "--owner"])).contains("UNKNOWN_KEY"));
 
     // What it did not earn is not paid out.
     let story = refused(atoll.client(&["wallet", "payout", "request", "10", "virtual:me"]));

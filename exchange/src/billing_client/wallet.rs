@@ -48,6 +48,8 @@ forwarded! {
     set_payout_destination: set_payout_destination(SetPayoutDestinationRequest) -> SetPayoutDestinationResponse;
     /// A page of the account's payouts, newest first.
     payouts: list_payouts(ListPayoutsRequest) -> ListPayoutsResponse;
+    /// A page of what the account bought and sold, by day, model and side.
+    usage: list_usage(ListUsageRequest) -> ListUsageResponse;
 }
 
 /// A key that was asked for.
@@ -120,6 +122,26 @@ impl BillingClient {
         let answer = self.call(Repeat::Never, self.timeout, call).await?;
         let old_ends = Timestamp::from_micros(answer.old_expire_time_us);
         Ok((CreatedKey::from_wire(&answer.key_id, answer.secret)?, old_ends))
+    }
+
+    /// Sets what may be spent with a key. Whose it is, the caller has made sure of.
+    ///
+    /// # Errors
+    /// See [`BillingError`].
+    pub async fn set_spending_limit(
+        &self,
+        key: KeyId,
+        spending_limit: Option<wire::SpendingLimit>,
+    ) -> Result<(), BillingError> {
+        let call = |mut service: Service| async move {
+            let request = wire::SetSpendingLimitRequest {
+                key_id: key.to_string(),
+                spending_limit,
+            };
+            service.set_spending_limit(request).await
+        };
+        self.call(Repeat::Safe, self.timeout, call).await?;
+        Ok(())
     }
 
     /// Ends a key. Whose it is, the caller has made sure of.

@@ -121,7 +121,7 @@ fn random_request() -> Result<String, Refusal> {
 
 fn of_billing(error: BillingError) -> Refusal {
     match error {
-        BillingError::Refused { code, message } => match code.as_str() {
+        BillingError::Refused { code, message, .. } => match code.as_str() {
             "SIGN_UP_OFF" => SIGN_UP_OFF.because(message),
             "SIGN_UPS_TODAY" => SIGN_UPS_TODAY.because(message).again_in(until_midnight(now())),
             "REQUEST_DIFFERS" => INVALID_ARGUMENT

@@ -172,6 +172,40 @@ impl WalletService for Gateway {
         Ok(Response::new(wire::RevokeApiKeyResponse {}))
     }
 
+    async fn set_spending_limit(
+        &self,
+        request: Request<wire::SetSpendingLimitRequest>,
+    ) -> Result<Response<wire::SetSpendingLimitResponse>, Status> {
+        let account = self.master(request.metadata().as_ref()).await?;
+        let asked = request.into_inner();
+        let key = self.own_key(account, &asked.key_id).await?;
+        let set = self.billing.set_spending_limit(key, asked.spending_limit).await;
+        set.map_err(told)?;
+        self.keys.forget(key);
+        Ok(Response::new(wire::SetSpendingLimitResponse {}))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<wire::ListUsageRequest>,
+    ) -> Result<Response<wire::ListUsageResponse>, Status> {
+        let account = self.caller(request.metadata().as_ref()).await?.account;
+        let asked = request.into_inner();
+        let request = billing::ListUsageRequest {
+            from_us: asked.from_us,
+            until_us: asked.until_us,
+            model: asked.model,
+            page_size: asked.page_size,
+            page_token: asked.page_token,
+            ..Default::default()
+        };
+        let page = self.billing.usage(account, request).await.map_err(told)?;
+        Ok(Response::new(wire::ListUsageResponse {
+            usage: page.usage,
+            next_page_token: page.next_page_token,
+        }))
+    }
+
     async fn list_api_keys(
         &self,
         request: Request<wire::ListApiKeysRequest>,
