@@ -89,7 +89,9 @@ fn rejected(rejection: &Rejection) -> Status {
         | Rejection::UnknownJob(_)
         | Rejection::UnknownReset
         | Rejection::UnknownSettlement(_) => (Code::NotFound, HashMap::new()),
-        Rejection::PayoutTooSmall | Rejection::ExpiryPassed => (Code::InvalidArgument, HashMap::new()),
+        Rejection::PayoutTooSmall | Rejection::ExpiryPassed | Rejection::ResetPassed => {
+            (Code::InvalidArgument, HashMap::new())
+        }
         Rejection::PayoutToday | Rejection::TooManyKeys | Rejection::SignUpsToday => {
             (Code::ResourceExhausted, HashMap::new())
         }

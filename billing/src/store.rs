@@ -271,6 +271,9 @@ pub enum Rejection {
     /// Another reset is announced and not over.
     #[error("a reset is announced already; the next can be announced when it is over")]
     ResetAnnounced,
+    /// A reset would be announced of which nobody could be told before.
+    #[error("the time at which the reset is to happen has passed")]
+    ResetPassed,
     /// No such reset is going on.
     #[error("there is no such reset, or it is over")]
     UnknownReset,

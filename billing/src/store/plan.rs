@@ -469,6 +469,7 @@ impl Rejection {
             Self::NotEarned { .. } => "NOT_EARNED",
             Self::PayoutState(_) => "PAYOUT_STATE",
             Self::ResetAnnounced => "RESET_ANNOUNCED",
+            Self::ResetPassed => "RESET_PASSED",
             Self::UnknownReset => "UNKNOWN_RESET",
             Self::UnknownJob(_) => "UNKNOWN_JOB",
             Self::UnknownSettlement(_) => "UNKNOWN_SETTLEMENT",

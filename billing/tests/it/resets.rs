@@ -179,7 +179,25 @@ async fn what_was_earned_before_a_reset_neither_matures_nor_is_paid_out(books: B
     books.assert_clean().await;
 }
 
+async fn a_reset_that_has_passed_cannot_be_announced(books: Books<impl LedgerStore>) {
+    // The books are at 500, whatever the clock says later.
+    let changes = [open_owner("first"), grant(30, 1, 70)];
+    books.store.commit(&changes, at(500)).await.unwrap();
+    for passed in [0, 499, 500] {
+        let refused = books.take(announce(1, passed)).await;
+        assert_eq!(code(&refused), "RESET_PASSED");
+    }
+    assert_eq!(books.store.open_reset().await.unwrap(), None);
+    let announced = books.take(announce(1, 501)).await;
+    assert!(matches!(announced, Outcome::ResetAnnounced(_)), "{announced:?}");
+    // Asked again when it is past, it is the one that was announced.
+    books.store.commit(&[grant(31, 1, 70)], at(600)).await.unwrap();
+    assert_eq!(books.take(announce(1, 501)).await, announced);
+    books.assert_clean().await;
+}
+
 on_every_store!(
+    a_reset_that_has_passed_cannot_be_announced,
     a_reset_empties_everybody_once_and_gives_to_who_took_part,
     a_step_of_a_reset_that_is_none_is_refused,
     what_was_earned_before_a_reset_neither_matures_nor_is_paid_out,

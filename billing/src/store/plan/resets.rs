@@ -16,6 +16,10 @@ impl Working {
                 Outcome::Rejected(Rejection::RequestDiffers)
             };
         }
+        // Of the books' time, which may be ahead of the clock that the request was checked by.
+        if new.at <= self.now {
+            return Outcome::Rejected(Rejection::ResetPassed);
+        }
         let open = self
             .resets
             .keys()
