@@ -10,6 +10,7 @@ mod grouping;
 mod hostile;
 mod keys;
 mod large;
+mod maturing;
 mod payouts;
 mod postgres_database;
 mod refunds;

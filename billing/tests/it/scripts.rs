@@ -6,9 +6,10 @@
 mod script;
 
 use billing::store::merkle::Day;
-use billing::store::{Change, Durability, LedgerStore, Maturing};
+use billing::store::reset::OwnerReset;
+use billing::store::{Change, Durability, LedgerStore};
 use domain::{AccountId, Standing, Timestamp};
-use script::Script;
+use script::{Known, Script};
 
 use crate::support::{SHARD, postgres, pure, sqlite};
 
@@ -16,8 +17,8 @@ const OPERATIONS: usize = 20_000;
 const BATCH: usize = 64;
 /// How many batches lie between two comparisons of everything that can be asked.
 const COMPARE_EVERY: usize = 40;
-/// How often the script is told what may mature; meanwhile it asks for what did already.
-const DUE_EVERY: usize = 8;
+/// How often the script is told what may mature and whose turn has come; meanwhile it asks for what was done already.
+const TOLD_EVERY: usize = 8;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
@@ -47,6 +48,12 @@ async fn ask(store: &impl LedgerStore, owners: u64, now: Timestamp) -> Answers {
     for standing in Standing::ALL {
         answers.push(format!("{:?}", store.due(standing, now, None, 5).await.unwrap()));
     }
+    let reset = store.open_reset().await.unwrap();
+    if let Some(reset) = &reset {
+        let owners = store.owners_to_reset(reset.number, None, u32::MAX).await;
+        answers.push(format!("{:?}", owners.unwrap()));
+    }
+    answers.push(format!("{reset:?}"));
     answers.push(format!("{:?}", store.first_open_day().await.unwrap()));
     answers.push(format!("{:?}", store.closed_days(None, 10).await.unwrap()));
     Answers(answers)
@@ -112,13 +119,13 @@ async fn round(seed: u64) {
     );
     let mut script = Script::new(seed);
     let mut applied = 0;
-    let mut due = Vec::new();
+    let mut known = Known::default();
     for batch in 0..OPERATIONS.div_ceil(BATCH) {
         let now = script.now();
-        if batch % DUE_EVERY == 0 {
-            due = matured(&*pure.store, now).await;
+        if batch % TOLD_EVERY == 0 {
+            known = told(&*pure.store, now).await;
         }
-        let changes: Vec<Change> = (0..BATCH).map(|_| script.change(&due)).collect();
+        let changes: Vec<Change> = (0..BATCH).map(|_| script.change(&known)).collect();
         let expected = pure.store.commit(&changes, now).await.unwrap();
         let at = || format!("seed {seed}, batch {batch}");
         assert_eq!(
@@ -171,12 +178,27 @@ async fn round(seed: u64) {
     println!("seed {seed}: {OPERATIONS} operations, {applied} did something, no difference");
 }
 
-async fn matured(store: &impl LedgerStore, now: Timestamp) -> Vec<Maturing> {
-    let mut due = Vec::new();
+async fn told(store: &impl LedgerStore, now: Timestamp) -> Known {
+    let mut known = Known::default();
     for standing in Standing::ALL {
-        due.extend(store.due(standing, now, None, 20).await.unwrap());
+        known
+            .due
+            .extend(store.due(standing, now, None, 20).await.unwrap());
     }
-    due
+    let Some(reset) = store.open_reset().await.unwrap() else {
+        return known;
+    };
+    known.reset = Some(reset.number);
+    if reset.announced.at <= now {
+        let owners = store.owners_to_reset(reset.number, None, 20).await.unwrap();
+        let turn = |(owner, participation)| OwnerReset {
+            reset: reset.number,
+            owner,
+            participation,
+        };
+        known.turns.extend(owners.into_iter().map(turn));
+    }
+    known
 }
 
 async fn close<A, B, C>(day: Day, now: Timestamp, (pure, sqlite, postgres): (&A, &B, &C))

@@ -1,26 +1,23 @@
 //! What a random script asks: mostly what makes sense, often what was asked before, sometimes nonsense.
 
+mod people;
+mod resets;
+
 use std::collections::BTreeSet;
 
-use billing::store::key::{KeptSecret, KeyRequest, NewKey, Rotation};
 use billing::store::merkle::Day;
 use billing::store::payout::{NewPayout, PayoutCause, PayoutState, PayoutStep};
 use billing::store::refund::{Mending, NewRefund};
+use billing::store::reset::OwnerReset;
 use billing::store::{Change, KeptRefusal, Maturing, Outcome, ShardSettlement};
-use domain::{
-    AccountId, JobId, KeyId, LeaseId, Liquidity, Sequence, ShardId, Standing, Timestamp, TransferId,
-};
+use domain::{AccountId, JobId, LeaseId, Liquidity, Sequence, ShardId, Standing, Timestamp, TransferId};
 use fastrand::Rng;
 use ledger::{AccountKey, Applied, Mode, Transfer, TransferKind, TransferSource};
-use proto::convert::billing::{KeyScope, SpendingLimit, SpendingTotal};
 
-use crate::support::{
-    SHARD, at, grant, nano, open_owner, owner, payout, reserve, settle, settlement, transfer,
-};
+use crate::support::{SHARD, grant, nano, open_owner, owner, payout, reserve, settle, settlement, transfer};
 
 /// Ids come from a window that moves on, so that they collide with young ones and old ones alike.
 const WINDOW: u64 = 400;
-const OWNERS_MAX: u64 = 24;
 
 pub(super) struct Script {
     rng: Rng,
@@ -33,6 +30,17 @@ pub(super) struct Script {
     held: Vec<Transfer>,
     /// Asked for before: some are asked for again.
     asked: Vec<Change>,
+}
+
+/// What the script is told, and acts on until it is told more.
+#[derive(Default)]
+pub(super) struct Known {
+    /// What may mature.
+    pub(super) due: Vec<Maturing>,
+    /// The reset that is announced.
+    pub(super) reset: Option<u32>,
+    /// Whose turn in it has come.
+    pub(super) turns: Vec<OwnerReset>,
 }
 
 impl Script {
@@ -127,12 +135,12 @@ impl Script {
         }
     }
 
-    pub(super) fn change(&mut self, due: &[Maturing]) -> Change {
+    pub(super) fn change(&mut self, known: &Known) -> Change {
         self.step += 1;
         if self.owners < 3 {
             return open_owner(&format!("owner-{}", self.rng.u32(0..6)));
         }
-        match self.rng.u32(0..104) {
+        match self.rng.u32(0..106) {
             0..2 => self.owner(),
             2..14 => self.grant(),
             14..30 => self.reserve(),
@@ -142,12 +150,13 @@ impl Script {
             50..56 => self.journal(),
             56..84 => self.settle(),
             84..88 => self.cursor(),
-            88..91 => self.mature(due),
+            88..91 => self.mature(&known.due),
             91..94 => self.key(),
             94..95 => self.keep_refused(),
             95..97 => self.refund(),
             97..98 => self.book_refused(),
             98..99 => self.real_payout(),
+            99..101 => self.reset(known),
             _ => self.again(),
         }
     }
@@ -172,16 +181,6 @@ impl Script {
             3 => i64::MAX - self.rng.i64(0..1_000),
             _ => self.rng.i64(1..2_000_000_000),
         }
-    }
-
-    fn owner(&mut self) -> Change {
-        if self.rng.u32(0..4) == 0 {
-            return Change::OpenOwner {
-                request_id: "owner-1".into(),
-                display_name: "somebody else".into(),
-            };
-        }
-        open_owner(&format!("owner-{}", self.rng.u64(0..OWNERS_MAX)))
     }
 
     fn grant(&mut self) -> Change {
@@ -298,58 +297,6 @@ impl Script {
             _ => {}
         }
         Change::Mature(maturing)
-    }
-
-    fn key(&mut self) -> Change {
-        let key = KeyId::new(self.rng.u64(0..self.keys + 2));
-        let mut sha256 = [0; 32];
-        sha256[..8].copy_from_slice(&self.step.to_be_bytes());
-        let prefix = "atoll_sk_".into();
-        let secret = KeptSecret { prefix, sha256 };
-        let request = KeyRequest {
-            id: format!("request {}", self.rng.u32(0..50)),
-            body: [self.rng.u8(0..2); 32],
-        };
-        let expires_at = self.rng.bool().then(|| at(self.micros + self.rng.u64(0..50_000)));
-        match self.rng.u32(0..6) {
-            0 => return Change::RevokeKey(key),
-            1 => {
-                let old_expires_at = at(self.micros + self.rng.u64(0..50_000));
-                return Change::RotateKey(Rotation {
-                    key,
-                    request,
-                    secret,
-                    old_expires_at,
-                    expires_at,
-                });
-            }
-            2 => {
-                let amount = |amount: i64| (amount > 0).then(|| nano(amount));
-                let (key_per_day, user_per_day) = (amount(self.rng.i64(0..9)), amount(self.rng.i64(0..9)));
-                let limit = SpendingLimit {
-                    key_per_day,
-                    user_per_day,
-                };
-                return Change::LimitSpending(key, limit);
-            }
-            3 => {
-                return Change::NoteSpending(SpendingTotal {
-                    line: key,
-                    user: self.rng.bool().then(|| [self.rng.u8(0..4); 32]),
-                    day: self.rng.u32(0..3),
-                    spent: nano(self.rng.i64(0..100)),
-                });
-            }
-            _ => {}
-        }
-        Change::CreateKey(NewKey {
-            owner: AccountId::new(self.who()),
-            name: format!("key {}", self.step),
-            scope: [KeyScope::Full, KeyScope::Consumer, KeyScope::Island][self.rng.usize(0..3)],
-            secret,
-            request: self.rng.bool().then_some(request),
-            expires_at,
-        })
     }
 
     fn keep_refused(&mut self) -> Change {
