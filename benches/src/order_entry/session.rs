@@ -202,6 +202,7 @@ fn gtc() -> types::TimeInForce {
 fn bid(client_order_id: String) -> wire::SubmitJobRequest {
     wire::SubmitJobRequest {
         client_order_id,
+        user: String::new(),
         model: MODEL.to_owned(),
         inputs: vec![wire::JobInput {
             messages: vec![wire::ChatMessage {

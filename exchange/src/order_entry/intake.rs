@@ -232,10 +232,10 @@ impl Intake {
     /// Refuses what is about all of the session's orders when some are of a side that this connection's key is not for.
     fn check_scope_of_all(&self) -> Result<(), Refusal> {
         let state = self.session.lock();
-        let there = [Side::Bid, Side::Ask]
+        [Side::Bid, Side::Ask]
             .into_iter()
-            .filter(|side| state.orders.has(*side));
-        there.map(|side| self.check_scope(Some(side))).collect()
+            .filter(|side| state.orders.has(*side))
+            .try_for_each(|side| self.check_scope(Some(side)))
     }
 
     async fn cancel_all(&self, reference: Reference, cancel: &CancelAll) -> Result<(), LeasingClosed> {
