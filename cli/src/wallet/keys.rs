@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use domain::Credits;
 use proto::billing::v1 as billing;
 use proto::exchange::v1 as wire;
@@ -28,7 +28,7 @@ pub(crate) enum Keys {
     Rotate(Rotate),
     /// End a key at once.
     Revoke(Revoke),
-    /// Bound what may be spent with a key in a day (UTC), and by each of its end users. Without either, lift the bound.
+    /// Bound what may be spent with a key in a day (UTC), and by each of its end users. A bound that is not named stays.
     ///
     /// `atoll wallet keys limit key_7 --per-day 5 --per-user-per-day 0.5`
     Limit(Limit),
@@ -103,17 +103,31 @@ pub(crate) struct Revoke {
 
 /// What may be spent with a key.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("bounds").required(true).multiple(true))]
 pub(crate) struct Limit {
     /// The key; `atoll wallet keys list` lists them. Its successors share the limit.
     key: String,
-    /// So many credits a day with it.
-    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
+    /// So many credits a day with it. To end a key, revoke it.
+    #[arg(long, value_name = "CREDITS", group = "bounds", value_parser = above_zero, allow_hyphen_values = true)]
     per_day: Option<Credits>,
     /// So many credits a day by each end user whom its bids name (`--user`, or `user` of an OpenAI request).
-    #[arg(long, value_name = "CREDITS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "CREDITS", group = "bounds", value_parser = above_zero, allow_hyphen_values = true)]
     per_user_per_day: Option<Credits>,
+    /// Lift both bounds.
+    #[arg(long, group = "bounds", conflicts_with_all = ["per_day", "per_user_per_day"])]
+    none: bool,
     #[command(flatten)]
     account: Account,
+}
+
+/// On the wire 0 is no bound, which is the opposite of what who writes it means.
+fn above_zero(text: &str) -> Result<Credits, String> {
+    let credits: Credits = text.parse().map_err(|error| format!("{error}"))?;
+    if credits > Credits::ZERO {
+        Ok(credits)
+    } else {
+        Err("a bound is above 0; `--none` lifts it, and `keys revoke` ends the key".to_owned())
+    }
 }
 
 /// Does it.
@@ -266,23 +280,32 @@ async fn revoke(ask: Revoke) -> Result<()> {
 }
 
 async fn limit(ask: Limit) -> Result<()> {
-    let nano = |limit: Option<Credits>| limit.map_or(0, Credits::as_nano);
-    let limits = billing::SpendingLimit {
-        key_nano_per_day: nano(ask.per_day),
-        user_nano_per_day: nano(ask.per_user_per_day),
-    };
+    let mut client = ask.account.wallet().await?;
     let key_id = ask.key;
+    let before = if ask.none {
+        billing::SpendingLimit::default()
+    } else {
+        let answer = client.list_api_keys(wire::ListApiKeysRequest {}).await;
+        let keys = answer.map_err(|status| explain(&status))?.into_inner().keys;
+        let key = keys.iter().find(|key| key.key_id == key_id);
+        key.map(limits).unwrap_or_default()
+    };
+    let after = billing::SpendingLimit {
+        key_nano_per_day: ask.per_day.map_or(before.key_nano_per_day, Credits::as_nano),
+        user_nano_per_day: ask
+            .per_user_per_day
+            .map_or(before.user_nano_per_day, Credits::as_nano),
+    };
     let request = wire::SetSpendingLimitRequest {
         key_id: key_id.clone(),
-        spending_limit: Some(limits),
+        spending_limit: Some(after),
     };
-    let mut client = ask.account.wallet().await?;
     let set = client.set_spending_limit(request).await;
     set.map_err(|status| explain_as(&status, &WORDS))?;
     println!(
         "{key_id} may spend {} credits a day, {} for each end user",
-        bound(limits.key_nano_per_day),
-        bound(limits.user_nano_per_day)
+        bound(after.key_nano_per_day),
+        bound(after.user_nano_per_day)
     );
     Ok(())
 }

@@ -149,6 +149,15 @@ fn keys_are_made_rotated_and_end_and_do_no_more_than_they_may() {
     );
     let story = refused(with(&["bid", atoll.model(), "Hi"]));
     assert!(story.contains("KEY_SPENDING_LIMIT"), "{story}");
+    let limited = ok(atoll.client(&["wallet", "keys", "limit", key, "--per-user-per-day", "2"]));
+    assert!(
+        limited.contains("0.000000001 credits a day, 2 for each end user"),
+        "{limited}"
+    );
+    for nothing in [&["--per-day", "0"][..], &["--per-day", "-1"], &[]] {
+        let story = refused(atoll.client(&[&["wallet", "keys", "limit", key], nothing].concat()));
+        assert!(story.contains("--none"), "{story}");
+    }
     assert!(refused(atoll.client(&["wallet", "keys", "limit", key, "--owner"])).contains("UNKNOWN_KEY"));
 
     // What it did not earn is not paid out.
