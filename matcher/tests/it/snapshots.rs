@@ -1,10 +1,11 @@
 //! Snapshots that were cut, damaged or made up.
 
-use domain::Digest;
+use domain::{Credits, Digest, Price, UNITS_MAX, Units, fee_on};
 use matcher::{Command, Engine, Limits, SnapshotError, Stamped};
 
 use crate::campaign::{Generator, Random};
 use crate::journals::{journal, limits};
+use crate::scenario::World;
 
 const HEADER_SIZE: usize = 8 + 4 + 8 + 32;
 
@@ -102,6 +103,105 @@ fn a_length_beyond_the_bytes_is_refused_before_it_is_believed() {
         // Whatever that number was, no memory is asked for on its word; the audit judges what decodes.
         let _ = Engine::restore(&vouched(&forged));
     }
+}
+
+/// What one resting bid of four jobs says in a snapshot: its work, and what it reserves for each job.
+struct RestingBid {
+    body: Vec<u8>,
+    units: u64,
+    reserved: i64,
+}
+
+impl RestingBid {
+    fn new() -> Self {
+        let mut world = World::within(Limits::default());
+        let shown =
+            world.run("island i eu desktop B slots=2 owner=o\n ask a i 1@10\n bid b alice 4@7 units=123457");
+        assert!(shown.contains("b accepted 4@7"), "{shown}");
+        let units = Units::new(123_457);
+        let charge = Price::new(7_000).unwrap().cost_of(units).unwrap();
+        Self {
+            body: world.engine.snapshot()[HEADER_SIZE..].to_vec(),
+            units: units.get(),
+            reserved: charge.checked_add(fee_on(charge)).map(Credits::as_nano).unwrap(),
+        }
+    }
+
+    /// What is said of the snapshot in which the bid is of other work, or reserves something else.
+    fn with(&self, units: u64, reserved: i64) -> Option<SnapshotError> {
+        let forged = replaced(&self.body, &varint(self.units), &varint(units));
+        let forged = replaced(&forged, &varint(zigzag(self.reserved)), &varint(zigzag(reserved)));
+        Engine::restore(&vouched(&forged)).err()
+    }
+}
+
+fn cannot_be(what: &str) -> Option<SnapshotError> {
+    Some(SnapshotError::Inconsistent { what: what.into() })
+}
+
+#[test]
+fn a_bid_of_more_work_than_a_job_may_be_is_refused() {
+    let bid = RestingBid::new();
+    assert_eq!(bid.with(bid.units, bid.reserved), None);
+    for units in [UNITS_MAX + 1, 1 << 48, u64::MAX] {
+        assert_eq!(
+            bid.with(units, bid.reserved),
+            cannot_be("a bid's work"),
+            "{units}"
+        );
+    }
+    // As much as a job may be is no fault of its own, but is not what was reserved for.
+    assert_eq!(
+        bid.with(UNITS_MAX, bid.reserved),
+        cannot_be("a bid's reservation")
+    );
+}
+
+#[test]
+fn a_bid_whose_reservation_does_not_follow_from_its_limit_is_refused() {
+    let bid = RestingBid::new();
+    let wrong = [
+        bid.reserved - 1,
+        bid.reserved + 1,
+        0,
+        -1,
+        -bid.reserved,
+        i64::MAX,
+        i64::MIN,
+    ];
+    for reserved in wrong {
+        let refused = bid.with(bid.units, reserved);
+        assert_eq!(refused, cannot_be("a bid's reservation"), "{reserved}");
+    }
+    // A reservation that is enough does not vouch for other work.
+    for units in [0, bid.units - 1_000, bid.units + 1_000] {
+        let refused = bid.with(units, bid.reserved);
+        assert_eq!(refused, cannot_be("a bid's reservation"), "{units}");
+    }
+}
+
+/// Puts bytes in the place of others, which are there once.
+fn replaced(body: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut places = (0..body.len()).filter(|start| body[*start..].starts_with(old));
+    let start = places.next().unwrap();
+    assert_eq!(places.next(), None, "the bytes tell nothing else");
+    [&body[..start], new, &body[start + old.len()..]].concat()
+}
+
+/// A number as postcard writes it: seven bits a byte, the lowest first.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap());
+    bytes
+}
+
+/// A signed number as postcard makes it an unsigned one: small ones stay small.
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
 /// Changes a byte or two, or takes a piece out, or doubles one.
