@@ -1,11 +1,10 @@
 //! Maturity that was worked out, and what left the account before it was booked.
 
-use billing::store::refund::NewRefund;
 use billing::store::{Change, LedgerStore, Maturing, Outcome, Rejection};
-use domain::{JobId, LeaseId, Standing};
-use ledger::{Applied, TransferSource};
+use domain::{JobId, Standing};
+use ledger::Applied;
 
-use crate::support::{Books, SHARD, at, nano, on_every_store, settle, settlement};
+use crate::support::{Books, at, nano, on_every_store, refund, settle, settlement};
 
 /// Twenty credits for owner 2 on probation, as job 1.
 fn earned(lease: u64) -> Change {
@@ -13,22 +12,6 @@ fn earned(lease: u64) -> Change {
     claim.job = JobId::new(1);
     claim.standing = Standing::Probation;
     settle(claim)
-}
-
-fn refunded(lease: u64) -> Change {
-    let request_digest = [u8::try_from(lease).unwrap(); 32];
-    Change::Refund(NewRefund {
-        id: TransferSource::Refund {
-            request_digest,
-            leg: 0,
-        }
-        .id(),
-        job: JobId::new(1),
-        leases: vec![(SHARD, LeaseId::new(lease))],
-        amount: None,
-        author: "grace".into(),
-        reason: "the answer was empty".into(),
-    })
 }
 
 async fn due(books: &Books<impl LedgerStore>, cutoff: u64) -> Maturing {
@@ -44,7 +27,7 @@ async fn a_refund_ahead_of_a_maturity_in_one_batch_has_it_worked_out_anew(books:
     books.store.commit(&[earned(1)], at(100)).await.unwrap();
     let stale = due(&books, 100).await;
     assert_eq!(stale.amount, nano(20_000_000_000));
-    let changes = [earned(2), refunded(2), Change::Mature(stale), earned(3)];
+    let changes = [earned(2), refund(2, &[2], None), Change::Mature(stale), earned(3)];
     let outcomes = books.store.commit(&changes, at(200)).await.unwrap();
     assert!(matches!(outcomes[1], Outcome::Refunded(_)), "{:?}", outcomes[1]);
     assert_eq!(outcomes[2], Outcome::Rejected(Rejection::NotNextToMature));
@@ -59,7 +42,7 @@ async fn a_refund_ahead_of_a_maturity_in_one_batch_has_it_worked_out_anew(books:
     // Nothing of it matures twice, and a refund after it leaves what matured alone.
     let refused = books.take(Change::Mature(anew)).await;
     assert_eq!(refused, Outcome::Rejected(Rejection::NotNextToMature));
-    books.take(refunded(3)).await;
+    books.take(refund(3, &[3], None)).await;
     books.assert_clean().await;
 }
 

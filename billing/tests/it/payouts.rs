@@ -6,12 +6,11 @@ use billing::payouts::provider::{
 };
 use billing::payouts::{Sent, request_weekly, send_due};
 use billing::store::merkle::Day;
-use billing::store::payout::{NewPayout, Payout, PayoutCause, PayoutFilter, PayoutState, PayoutStep};
+use billing::store::payout::{NewPayout, Payout, PayoutFilter, PayoutState, PayoutStep};
 use billing::store::sqlite::SqliteStore;
 use billing::store::{Change, Durability, LedgerStore, Outcome};
 use billing::writer;
-use domain::{AccountId, Standing, Timestamp, TransferId};
-use ledger::TransferSource;
+use domain::{AccountId, Standing, Timestamp};
 use proto::billing::v1 as pb;
 use service::shutdown::Shutdown;
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::Code;
 
 use crate::support::{
-    Books, account, assert_clean, at, balances, books, nano, on_every_store, owner, postgres, reason, served,
-    settle, settlement,
+    Books, account, assert_clean, at, balances, books, nano, on_demand, on_every_store, owner, payout_id,
+    postgres, reason, served, settle, settlement,
 };
 
 const CREDIT: i64 = 1_000_000_000;
@@ -47,40 +46,23 @@ async fn available(books: &Books<impl LedgerStore>) -> i64 {
     balances.available.as_nano()
 }
 
-fn id(number: u8) -> TransferId {
-    let request_digest = [number; 32];
-    TransferSource::Payout { request_digest }.id()
-}
-
-fn new(number: u8, credits: i64, day: Day) -> NewPayout {
-    NewPayout {
-        transfer: id(number),
-        owner: AccountId::new(2),
-        destination: "virtual:ada".into(),
-        amount: nano(credits * CREDIT),
-        cause: PayoutCause::OnDemand,
-        day,
-        state: PayoutState::Approved,
-    }
-}
-
 fn request(payout: NewPayout) -> Change {
     Change::RequestPayout(payout)
 }
 
 fn attempt(number: u8, attempt: u32) -> Change {
     let retry_at = at(u64::from(attempt) * 1_000);
-    Change::StepPayout(id(number), PayoutStep::Attempt { attempt, retry_at })
+    Change::StepPayout(payout_id(number), PayoutStep::Attempt { attempt, retry_at })
 }
 
 fn pay(number: u8) -> Change {
     let reference = "virtual-1".to_owned();
-    Change::StepPayout(id(number), PayoutStep::Pay { reference })
+    Change::StepPayout(payout_id(number), PayoutStep::Pay { reference })
 }
 
 fn fail(number: u8) -> Change {
     let reason = "closed".to_owned();
-    Change::StepPayout(id(number), PayoutStep::Fail { reason })
+    Change::StepPayout(payout_id(number), PayoutStep::Fail { reason })
 }
 
 fn said(outcome: &Outcome) -> String {
@@ -96,9 +78,9 @@ fn said(outcome: &Outcome) -> String {
 async fn a_payout_is_held_then_paid_once(books: Books<impl LedgerStore>) {
     earn(&books).await;
     let script = [
-        (request(new(1, 40, DAY)), "approved"),
-        (request(new(1, 40, DAY)), "approved"),
-        (request(new(1, 41, DAY)), "REQUEST_DIFFERS"),
+        (request(on_demand(1, 40, DAY)), "approved"),
+        (request(on_demand(1, 40, DAY)), "approved"),
+        (request(on_demand(1, 41, DAY)), "REQUEST_DIFFERS"),
         (attempt(1, 2), "PAYOUT_STATE"),
         (attempt(1, 1), "approved"),
         (attempt(1, 1), "PAYOUT_STATE"),
@@ -111,7 +93,7 @@ async fn a_payout_is_held_then_paid_once(books: Books<impl LedgerStore>) {
     assert_eq!(books.store.audit().await.unwrap().held, 1);
     assert_eq!(books.store.payouts_to_send(at(1_999), 10).await.unwrap(), []);
     let due = books.store.payouts_to_send(at(2_000), 10).await.unwrap();
-    assert_eq!(due, [books.store.payout(id(1)).await.unwrap().unwrap()]);
+    assert_eq!(due, [books.store.payout(payout_id(1)).await.unwrap().unwrap()]);
     for (change, expected) in [(pay(1), "paid"), (pay(1), "paid"), (fail(1), "PAYOUT_STATE")] {
         assert_eq!(said(&books.take(change.clone()).await), expected, "{change:?}");
     }
@@ -124,17 +106,17 @@ async fn a_payout_is_held_then_paid_once(books: Books<impl LedgerStore>) {
 async fn a_payout_that_fails_gives_its_credits_and_its_day_back(books: Books<impl LedgerStore>) {
     earn(&books).await;
     let script = [
-        (request(new(1, 40, DAY)), "approved"),
-        (request(new(2, 40, DAY)), "PAYOUT_TODAY"),
+        (request(on_demand(1, 40, DAY)), "approved"),
+        (request(on_demand(2, 40, DAY)), "PAYOUT_TODAY"),
         (attempt(1, 1), "approved"),
         (fail(1), "failed"),
         (fail(1), "failed"),
         (pay(1), "PAYOUT_STATE"),
-        (request(new(2, 40, DAY)), "approved"),
-        (request(new(3, 40, DAY.next())), "approved"),
-        (request(new(4, 21, DAY.next().next())), "NOT_EARNED"),
-        (request(new(4, 9, DAY.next().next())), "PAYOUT_TOO_SMALL"),
-        (request(new(4, 20, DAY.next().next())), "approved"),
+        (request(on_demand(2, 40, DAY)), "approved"),
+        (request(on_demand(3, 40, DAY.next())), "approved"),
+        (request(on_demand(4, 21, DAY.next().next())), "NOT_EARNED"),
+        (request(on_demand(4, 9, DAY.next().next())), "PAYOUT_TOO_SMALL"),
+        (request(on_demand(4, 20, DAY.next().next())), "approved"),
         (pay(9), "UNKNOWN_PAYOUT"),
     ];
     for (change, expected) in script {
@@ -148,12 +130,12 @@ async fn grants_are_not_paid_out(books: Books<impl LedgerStore>) {
     earn(&books).await;
     let consumer = NewPayout {
         owner: AccountId::new(1),
-        ..new(1, 10, DAY)
+        ..on_demand(1, 10, DAY)
     };
     assert_eq!(said(&books.take(request(consumer)).await), "NOT_EARNED");
     let nobody = NewPayout {
         owner: AccountId::new(99),
-        ..new(1, 10, DAY)
+        ..on_demand(1, 10, DAY)
     };
     assert_eq!(said(&books.take(request(nobody)).await), "UNKNOWN_ACCOUNT");
     books.assert_clean().await;
@@ -163,15 +145,15 @@ async fn a_large_payout_waits_for_an_operator(books: Books<impl LedgerStore>) {
     earn(&books).await;
     let held = |number, day| NewPayout {
         state: PayoutState::Held,
-        ..new(number, 20, day)
+        ..on_demand(number, 20, day)
     };
     let approve = |number| {
         let author = "grace".to_owned();
-        Change::StepPayout(id(number), PayoutStep::Approve { author })
+        Change::StepPayout(payout_id(number), PayoutStep::Approve { author })
     };
     let reject = |number| {
         let (author, reason) = ("grace".to_owned(), "too soon".to_owned());
-        Change::StepPayout(id(number), PayoutStep::Reject { author, reason })
+        Change::StepPayout(payout_id(number), PayoutStep::Reject { author, reason })
     };
     let script = [
         (request(held(1, DAY)), "held"),
@@ -212,7 +194,7 @@ async fn a_large_payout_waits_for_an_operator(books: Books<impl LedgerStore>) {
 
 async fn the_weekly_run_asks_once_a_week_for_all_that_was_earned(books: Books<impl LedgerStore>) {
     earn(&books).await;
-    books.take(request(new(1, 30, DAY))).await;
+    books.take(request(on_demand(1, 30, DAY))).await;
     let payable = |after| books.store.weekly_payable(DAY, after, 10);
     assert_eq!(payable(None).await.unwrap(), []);
     for account in [1, 2] {
@@ -260,7 +242,7 @@ impl PayoutProvider for DiesAfterPaying {
 async fn a_crash_between_the_payment_and_its_record_pays_once() {
     let books = books().await;
     earn(&books).await;
-    books.take(request(new(1, 40, DAY))).await;
+    books.take(request(on_demand(1, 40, DAY))).await;
     let file = books.folder.path().join(VIRTUAL_FILE);
     let start = || {
         let store = Arc::clone(&books.store);
@@ -284,7 +266,7 @@ async fn a_crash_between_the_payment_and_its_record_pays_once() {
 
     let path = folder.path().join("billing.sqlite");
     let store = Arc::new(SqliteStore::open(&path, Durability::Synced).await.unwrap());
-    let before = store.payout(id(1)).await.unwrap().unwrap();
+    let before = store.payout(payout_id(1)).await.unwrap().unwrap();
     assert_eq!((before.state, before.attempts), (PayoutState::Approved, 1));
     let provider = VirtualProvider::open(&file).unwrap();
     let (writer, _writing) = writer::start(Arc::clone(&store), || at(1), Shutdown::manual());
@@ -292,7 +274,7 @@ async fn a_crash_between_the_payment_and_its_record_pays_once() {
         .await
         .unwrap();
     assert_eq!((sent.paid, sent.unanswered), (1, 0));
-    let after = store.payout(id(1)).await.unwrap().unwrap();
+    let after = store.payout(payout_id(1)).await.unwrap().unwrap();
     assert_eq!(
         (after.state, after.note.as_str()),
         (PayoutState::Paid, "virtual-1")
@@ -311,7 +293,7 @@ async fn a_silent_provider_is_asked_later_and_a_refusal_is_final() {
     for (number, destination) in (1..).zip(destinations) {
         let payout = NewPayout {
             destination: destination.into(),
-            ..new(number, 20, Day::new(DAY.get() + u32::from(number)))
+            ..on_demand(number, 20, Day::new(DAY.get() + u32::from(number)))
         };
         books.take(request(payout)).await;
     }
@@ -337,7 +319,7 @@ async fn a_silent_provider_is_asked_later_and_a_refusal_is_final() {
 async fn the_databases_refuse_a_payout_that_contradicts_its_transfer() {
     let sqlite = books().await;
     earn(&sqlite).await;
-    sqlite.take(request(new(1, 40, DAY))).await;
+    sqlite.take(request(on_demand(1, 40, DAY))).await;
     let path = sqlite.folder.path().join("billing.sqlite");
     let address = format!("sqlite:{}", path.display());
     let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&address)
@@ -359,7 +341,7 @@ async fn the_databases_refuse_a_payout_that_contradicts_its_transfer() {
     }
     let postgres = postgres(Durability::Synced).await;
     earn(&postgres).await;
-    postgres.take(request(new(1, 40, DAY))).await;
+    postgres.take(request(on_demand(1, 40, DAY))).await;
     let address = postgres.database.as_ref().unwrap().address();
     let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&address)
         .await
@@ -371,8 +353,8 @@ async fn the_databases_refuse_a_payout_that_contradicts_its_transfer() {
             .await;
         assert!(refused.is_err(), "{statement}");
     }
-    let kept: Payout = postgres.store.payout(id(1)).await.unwrap().unwrap();
-    assert_eq!(kept, sqlite.store.payout(id(1)).await.unwrap().unwrap());
+    let kept: Payout = postgres.store.payout(payout_id(1)).await.unwrap().unwrap();
+    assert_eq!(kept, sqlite.store.payout(payout_id(1)).await.unwrap().unwrap());
 }
 
 #[tokio::test]
@@ -396,7 +378,7 @@ async fn payouts_are_asked_for_listed_and_refused_over_the_wire() {
     assert_eq!(reason(&refused), (Code::FailedPrecondition, "NOT_EARNED".into()));
     assert_eq!(balances(client, &account_id).await, [50 * CREDIT, 0, 0]);
     let approve = pb::ApprovePayoutRequest {
-        payout_id: id(1).to_string(),
+        payout_id: payout_id(1).to_string(),
         author: "grace".into(),
     };
     let refused = client.approve_payout(approve).await.unwrap_err();

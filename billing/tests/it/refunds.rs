@@ -1,40 +1,17 @@
 //! Refunds, corrections, and settlements that were refused first: in the same proportions, once, and proved by the audit.
 
 use billing::store::merkle::Day;
-use billing::store::payout::{NewPayout, PayoutCause, PayoutState};
-use billing::store::refund::{Mending, NewRefund};
+use billing::store::refund::Mending;
 use billing::store::{Change, Durability, LedgerStore, Outcome, Rejection, Span};
-use domain::{AccountId, Credits, IslandId, JobId, LeaseId, Standing, TransferId};
-use ledger::TransferSource;
+use domain::{AccountId, Credits, IslandId, JobId, LeaseId, Standing};
 use proto::billing::v1 as pb;
 use sqlx::{AssertSqlSafe, Executor};
 use tonic::Code;
 
 use crate::support::{
-    Books, SHARD, account, assert_clean, at, balances, batch, books, field, grant, nano, on_every_store,
-    open_owner, postgres, reason, reserve, reserve_request, served, settle, settlement,
+    Books, SHARD, account, assert_clean, at, balances, books, code, field, grant, nano, on_demand,
+    on_every_store, open_owner, postgres, reason, refund, reserve, served, settle, settlement, traded,
 };
-
-fn id(request: u8) -> TransferId {
-    let request_digest = [request; 32];
-    TransferSource::Refund {
-        request_digest,
-        leg: 0,
-    }
-    .id()
-}
-
-/// A refund of leases of job 1.
-fn refund(request: u8, leases: &[u64], amount: Option<i64>) -> Change {
-    Change::Refund(NewRefund {
-        id: id(request),
-        job: JobId::new(1),
-        leases: leases.iter().map(|lease| (SHARD, LeaseId::new(*lease))).collect(),
-        amount: amount.map(nano),
-        author: "grace".into(),
-        reason: "the answer was empty".into(),
-    })
-}
 
 /// What came back, by lease: out of earnings, available, fees and pool.
 fn parts(outcome: &Outcome) -> Vec<[i64; 4]> {
@@ -51,16 +28,6 @@ fn parts(outcome: &Outcome) -> Vec<[i64; 4]> {
         parts.map(Credits::as_nano)
     });
     parts.collect()
-}
-
-fn code(outcome: &Outcome) -> &str {
-    if let Outcome::SettlementRefused(refusal) = outcome {
-        return &refusal.code;
-    }
-    let Outcome::Rejected(rejection) = outcome else {
-        panic!("{outcome:?}")
-    };
-    rejection.code()
 }
 
 /// 150,000,000 to the Island, 2,400,000 to the exchange, 600,000 to the pool.
@@ -202,18 +169,7 @@ async fn a_refund_before_maturity_matures_no_more_and_is_not_paid_out(books: Boo
     assert_eq!(due[0].amount.as_nano(), pending);
     books.take(Change::Mature(due[0])).await;
     // Sixty earned, thirty given back: thirty may be paid out.
-    let payout = |number: u8, credits: i64| {
-        let request_digest = [number; 32];
-        Change::RequestPayout(NewPayout {
-            transfer: TransferSource::Payout { request_digest }.id(),
-            owner: AccountId::new(2),
-            destination: "virtual:ada".into(),
-            amount: nano(credits * 1_000_000_000),
-            cause: PayoutCause::OnDemand,
-            day: Day::new(1),
-            state: PayoutState::Approved,
-        })
-    };
+    let payout = |number: u8, credits: i64| Change::RequestPayout(on_demand(number, credits, Day::new(1)));
     books.take(grant(77, 2, 1_000_000_000_000)).await;
     let refused = books.take(payout(1, 31)).await;
     assert_eq!(code(&refused), "NOT_EARNED");
@@ -463,16 +419,7 @@ async fn a_balance_is_corrected_once_with_author_and_reason() {
 async fn a_job_is_refunded_over_the_wire_and_shown_in_both_statements() {
     let mut served = served().await;
     let client = &mut served.client;
-    let consumer = account(client, "consumer", 1_000_000_000).await;
-    let island = account(client, "island", 0).await;
-    client
-        .reserve(reserve_request(1, &consumer, 1_000_000_000, 1_000_000_000))
-        .await
-        .unwrap();
-    client
-        .settle(batch(5, vec![settlement(5, 1, 1, 2, 1_500)]))
-        .await
-        .unwrap();
+    let (consumer, island) = traded(client, 1_000_000_000).await;
     let ask = |request_id: &str, amount_nano: i64| pb::RefundJobRequest {
         request_id: request_id.into(),
         job_id: JobId::new(1).to_string(),

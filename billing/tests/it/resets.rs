@@ -5,7 +5,6 @@ use std::sync::Arc;
 use billing::Maturity;
 use billing::resetting::reset_due;
 use billing::store::merkle::Day;
-use billing::store::payout::{NewPayout, PayoutCause, PayoutState};
 use billing::store::reset::{NewReset, OwnerReset, Participation};
 use billing::store::sqlite::SqliteStore;
 use billing::store::{Change, Durability, LedgerStore, Outcome};
@@ -17,8 +16,8 @@ use service::shutdown::Shutdown;
 use tonic::Code;
 
 use crate::support::{
-    Books, account, assert_clean, at, balances, books, field, grant, nano, on_every_store, open_owner, owner,
-    postgres, reason, serve_in, settle, settlement,
+    Books, account, assert_clean, at, balances, books, code, field, grant, nano, on_demand, on_every_store,
+    open_owner, owner, postgres, reason, serve_in, settle, settlement,
 };
 
 fn id(request: u8) -> TransferId {
@@ -39,13 +38,6 @@ fn announcement(request: u8, time: u64) -> NewReset {
 
 fn announce(request: u8, time: u64) -> Change {
     Change::AnnounceReset(announcement(request, time))
-}
-
-fn code(outcome: &Outcome) -> &str {
-    let Outcome::Rejected(rejection) = outcome else {
-        panic!("{outcome:?}")
-    };
-    rejection.code()
 }
 
 async fn of<S: LedgerStore>(store: &S, owner: u64) -> [i64; 3] {
@@ -160,18 +152,7 @@ async fn what_was_earned_before_a_reset_neither_matures_nor_is_paid_out(books: B
         .unwrap();
     assert_eq!(due[0].amount, nano(20_000_000_000));
     books.take(grant(40, 2, 90_000_000_000)).await;
-    let payout = |number: u8, credits: i64| {
-        let request_digest = [number; 32];
-        Change::RequestPayout(NewPayout {
-            transfer: TransferSource::Payout { request_digest }.id(),
-            owner: AccountId::new(2),
-            destination: "virtual:ada".into(),
-            amount: nano(credits * 1_000_000_000),
-            cause: PayoutCause::OnDemand,
-            day: Day::new(1),
-            state: PayoutState::Approved,
-        })
-    };
+    let payout = |number: u8, credits: i64| Change::RequestPayout(on_demand(number, credits, Day::new(1)));
     assert_eq!(code(&books.take(payout(1, 10)).await), "NOT_EARNED");
     books.take(Change::Mature(due[0])).await;
     assert_eq!(code(&books.take(payout(2, 21)).await), "NOT_EARNED");

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
     TestDatabase, account, assert_clean, balances, batch, books, client_of, config, nano, reserve_request,
-    serve_in, served, settle, settlement,
+    serve_in, served, settle, settlement, traded,
 };
 
 #[tokio::test]
@@ -22,16 +22,7 @@ async fn earnings_mature_by_themselves_and_can_be_spent() {
     };
     let mut served = serve_in(tempfile::tempdir().unwrap(), maturity).await;
     let client = &mut served.client;
-    let consumer = account(client, "consumer", 1_000_000_000).await;
-    let island = account(client, "island", 0).await;
-    client
-        .reserve(reserve_request(1, &consumer, 1_000_000_000, 1_000_000_000))
-        .await
-        .unwrap();
-    client
-        .settle(batch(5, vec![settlement(5, 1, 1, 2, 1_500)]))
-        .await
-        .unwrap();
+    let (_, island) = traded(client, 1_000_000_000).await;
     while balances(client, &island).await != [150_000_000, 0, 0] {
         tokio::task::yield_now().await;
     }

@@ -1,5 +1,6 @@
 //! Books and services to test on, and short names for what is asked of them.
 
+mod asks;
 mod postgres;
 mod pure;
 
@@ -25,6 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+pub(crate) use asks::{code, on_demand, payout_id, refund, traded};
 pub(crate) use postgres::TestDatabase;
 pub(crate) use pure::PureStore;
 

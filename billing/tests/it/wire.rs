@@ -12,7 +12,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::support::{
     Bearer, account, assert_clean, balances, batch, connect, field, reason, reserve_request, serve_in,
-    served, settlement,
+    served, traded,
 };
 
 #[tokio::test]
@@ -269,16 +269,7 @@ async fn reservations_come_in_pages_oldest_first() {
 async fn a_history_tells_what_each_transfer_did_to_its_owner() {
     let mut served = served().await;
     let client = &mut served.client;
-    let consumer = account(client, "consumer", 1_000_000_000).await;
-    let island = account(client, "island", 0).await;
-    client
-        .reserve(reserve_request(1, &consumer, 400_000_000, 400_000_000))
-        .await
-        .unwrap();
-    client
-        .settle(batch(5, vec![settlement(5, 1, 1, 2, 1_500)]))
-        .await
-        .unwrap();
+    let (consumer, island) = traded(client, 400_000_000).await;
     let mut seen_by = async |account_id: &str| {
         let request = pb::ListTransfersRequest {
             account_id: account_id.to_owned(),
