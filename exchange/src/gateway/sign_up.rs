@@ -134,8 +134,11 @@ fn of_billing(error: BillingError) -> Refusal {
         },
         BillingError::Unavailable { .. } | BillingError::Malformed { .. } => {
             tracing::warn!(%error, "billing could not be asked for an account");
-            BILLING_UNAVAILABLE
-                .because("accounts cannot be made at the moment; try again with the same request id")
+            // The same id again would give the account without its key, which is shown once.
+            BILLING_UNAVAILABLE.because(
+                "it is not known whether an account was made, and its key could not be shown again; try again as somebody \
+                 new, with another request id or none",
+            )
         }
     }
 }
