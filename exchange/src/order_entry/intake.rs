@@ -121,8 +121,12 @@ impl Intake {
         self.check_room()?;
         let model = request.model.clone();
         let gateway = &self.entry.gateway;
-        // The key's limits may have changed since the session was opened.
-        let caller = gateway.keys.latest(self.key.expose()).unwrap_or(self.caller);
+        // The key's limits may have changed since the session was opened, and what was true then is not gone back to: a key
+        // that was forgotten since, because its limits were set, is asked about.
+        let caller = match gateway.keys.latest(self.key.expose()) {
+            Some(caller) => caller,
+            None => gateway.keys.identify(self.key.expose()).await?,
+        };
         let bid = gateway.prepare_bid(caller, self.session.id, request).await?;
         let waits = bid.submission.bid.time_in_force;
         let terms = bid_terms_to_wire(&bid.terms, gateway.names.regions(), domain::Timestamp::ZERO);

@@ -7,4 +7,5 @@ mod disconnects;
 mod full_disk;
 mod hostile;
 mod resuming;
+mod spending;
 mod stopping;

@@ -2,9 +2,11 @@
 //! remembers.
 
 use proto::agent::v1::FinishReason;
-use proto::billing::v1::KeyScope;
+use proto::billing::v1::{KeyScope, SpendingLimit};
+use proto::exchange::v1::SetSpendingLimitRequest;
+use proto::exchange::v1::wallet_service_client::WalletServiceClient;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::grpc::{complaint, with};
 use crate::http::hello_with;
@@ -18,6 +20,21 @@ fn limited(exchange: &Whole, name: &str, key: i64, user: i64) -> String {
     let secret = exchange.bank.key(name, CONSUMER, KeyScope::Full);
     exchange.bank.limit(&secret, key, user);
     secret
+}
+
+/// Sets a key's limit as its owner does, in nano-credits.
+pub(crate) async fn limit_at_the_door(exchange: &Whole, key: &str, nano_per_day: i64) {
+    let mut wallet = WalletServiceClient::new(exchange.channel().await);
+    let mut request = Request::new(SetSpendingLimitRequest {
+        key_id: exchange.bank.id(key).to_string(),
+        spending_limit: Some(SpendingLimit {
+            key_nano_per_day: nano_per_day,
+            user_nano_per_day: 0,
+        }),
+    });
+    let bearer = format!("Bearer {key}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    wallet.set_spending_limit(request).await.unwrap();
 }
 
 fn http(exchange: &Whole, key: &str) -> Http {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use domain::AccountId;
+use domain::{AccountId, KeyId};
 use proto::billing::v1 as wire;
 use proto::billing::v1::billing_service_server::{BillingService, BillingServiceServer};
 use sha2::{Digest, Sha256};
@@ -58,6 +58,12 @@ impl Bank {
         self.limits.lock().unwrap().insert(digest, limit);
     }
 
+    /// What a key is called where it is not secret.
+    pub(crate) fn id(&self, secret: &str) -> KeyId {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        KeyId::new(self.keys.lock().unwrap()[&digest].2)
+    }
+
     /// Lets a key expire at a moment, in microseconds since 1970.
     pub(crate) fn expire(&self, secret: &str, at_us: u64) {
         let digest = Sha256::digest(secret.as_bytes()).into();
@@ -101,6 +107,33 @@ macro_rules! delegate {
                 }
             )*
 
+            async fn list_api_keys(
+                &self,
+                request: Request<wire::ListApiKeysRequest>,
+            ) -> Result<Response<wire::ListApiKeysResponse>, Status> {
+                let account = request.into_inner().account_id;
+                let keys = self.keys.lock().unwrap();
+                let own = keys.values().filter(|(holder, ..)| holder.to_string() == account);
+                let keys = own.map(|(_, scope, number)| wire::ApiKey {
+                    key_id: KeyId::new(*number).to_string(),
+                    scope: (*scope).into(),
+                    ..wire::ApiKey::default()
+                });
+                Ok(Response::new(wire::ListApiKeysResponse { keys: keys.collect() }))
+            }
+
+            async fn set_spending_limit(
+                &self,
+                request: Request<wire::SetSpendingLimitRequest>,
+            ) -> Result<Response<wire::SetSpendingLimitResponse>, Status> {
+                let asked = request.into_inner();
+                let keys = self.keys.lock().unwrap();
+                let is_meant = |(_, (_, _, number)): &(_, &Holder)| KeyId::new(*number).to_string() == asked.key_id;
+                let (digest, _) = keys.iter().find(is_meant).unwrap();
+                self.limits.lock().unwrap().insert(*digest, asked.spending_limit.unwrap_or_default());
+                Ok(Response::new(wire::SetSpendingLimitResponse {}))
+            }
+
             async fn authenticate_api_key(
                 &self,
                 request: Request<wire::AuthenticateApiKeyRequest>,
@@ -121,8 +154,8 @@ macro_rules! delegate {
                 })?;
                 Ok(Response::new(wire::AuthenticateApiKeyResponse {
                     account_id: account.to_string(),
-                    key_id: domain::KeyId::new(number).to_string(),
-                    line_key_id: domain::KeyId::new(number).to_string(),
+                    key_id: KeyId::new(number).to_string(),
+                    line_key_id: KeyId::new(number).to_string(),
                     spending_limit: self.limits.lock().unwrap().get(&digest).copied(),
                     scope: scope.into(),
                     expire_time_us: self.ends.lock().unwrap().get(&digest).copied().unwrap_or_default(),
@@ -138,11 +171,9 @@ delegate! {
     create_api_key: CreateApiKeyRequest => CreateApiKeyResponse;
     sign_up: SignUpRequest => SignUpResponse;
     rotate_api_key: RotateApiKeyRequest => RotateApiKeyResponse;
-    set_spending_limit: SetSpendingLimitRequest => SetSpendingLimitResponse;
     report_spending: ReportSpendingRequest => ReportSpendingResponse;
     list_spending: ListSpendingRequest => ListSpendingResponse;
     revoke_api_key: RevokeApiKeyRequest => RevokeApiKeyResponse;
-    list_api_keys: ListApiKeysRequest => ListApiKeysResponse;
     reserve: ReserveRequest => ReserveResponse;
     return_reserved: ReturnReservedRequest => ReturnReservedResponse;
     list_reservations: ListReservationsRequest => ListReservationsResponse;
