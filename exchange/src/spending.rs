@@ -244,12 +244,19 @@ fn refusal(refused: Refused, cost: Credits, now: Timestamp) -> Refusal {
                 Whose::User => (USER_SPENDING_LIMIT, "this end user of the API key"),
             };
             let left = until_midnight(now);
-            kind.because(format!(
+            let refusal = kind.because(format!(
                 "{who} may spend {limit} credits a day: {spent} are spent, {bound} are bound by jobs that have not ended, \
                  and this bid may cost {cost}; the day ends at 00:00 UTC, in {} min",
                 left.as_secs().div_ceil(60)
-            ))
-            .again_in(left)
+            ));
+            if cost > limit {
+                return refusal.for_good();
+            }
+            // Where what is bound alone is in the way, the end of a job may do.
+            match spent.checked_add(cost) {
+                Some(after) if after <= limit => refusal,
+                Some(_) | None => refusal.again_in(left),
+            }
         }
         Refused::TooManyUsers(Whose::Key) => USER_SPENDING_LIMIT.because(format!(
             "this API key has spent for {} end users today, and no more are told apart; the day ends at 00:00 UTC",
@@ -258,5 +265,38 @@ fn refusal(refused: Refused, cost: Credits, now: Timestamp) -> Refusal {
         Refused::TooManyUsers(Whose::User) | Refused::TooManyLines => {
             AT_CAPACITY.because("the exchange meters as many keys and end users as it can; try again")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::errors::Retry;
+
+    #[test]
+    fn a_refusal_says_to_wait_for_as_long_as_its_cause_lasts() {
+        let noon = Day(20_000).start().after(Duration::from_secs(12 * 3_600));
+        let told = |spent, bound, cost| {
+            let [limit, spent, bound, cost] = [100, spent, bound, cost].map(Credits::from_nano);
+            let whose = Whose::Key;
+            let limit = Refused::Limit {
+                whose,
+                limit,
+                spent,
+                bound,
+            };
+            let refusal = refusal(limit, cost, noon);
+            (refusal.retry, refusal.patience().as_secs())
+        };
+        // Jobs that run are in the way.
+        assert_eq!(told(0, 100, 1), (Retry::Yes, 1));
+        assert_eq!(told(40, 1, 60), (Retry::Yes, 1));
+        // The day is.
+        assert_eq!(told(41, 0, 60), (Retry::Yes, 12 * 3_600));
+        assert_eq!(told(100, 100, 1), (Retry::Yes, 12 * 3_600));
+        assert_eq!(told(i64::MAX, i64::MAX, 100), (Retry::Yes, 12 * 3_600));
+        // The limit itself is.
+        assert_eq!(told(0, 0, 101).0, Retry::No);
+        assert_eq!(told(100, 0, i64::MAX).0, Retry::No);
     }
 }

@@ -55,6 +55,8 @@ pub struct Refusal {
     pub field: Option<String>,
     /// What could be had instead.
     pub alternative: Option<Box<Alternative>>,
+    /// Whether trying again makes sense: as of its kind, unless this cause never passes.
+    pub retry: Retry,
     /// When the cause will have passed, where that is known.
     pub again_in: Option<Duration>,
 }
@@ -104,6 +106,7 @@ impl Kind {
             message: message.into(),
             field: None,
             alternative: None,
+            retry: self.retry,
             again_in: None,
         }
     }
@@ -121,6 +124,13 @@ impl Refusal {
     #[must_use]
     pub const fn again_in(mut self, span: Duration) -> Self {
         self.again_in = Some(span);
+        self
+    }
+
+    /// The same, of a cause that does not pass by itself.
+    #[must_use]
+    pub const fn for_good(mut self) -> Self {
+        self.retry = Retry::No;
         self
     }
 
@@ -164,7 +174,7 @@ impl Refusal {
         if let Some(field) = &self.field {
             details.add_bad_request_violation(field, &self.message);
         }
-        if self.kind.retry == Retry::Yes {
+        if self.retry == Retry::Yes {
             details.set_retry_info(Some(self.patience()));
         }
         let message = self.told_of(self.field.as_deref());

@@ -58,18 +58,18 @@ impl From<Refusal> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let (kind, patience) = (self.refusal.kind, self.refusal.patience());
+        let (kind, may_retry, patience) = (self.refusal.kind, self.refusal.retry, self.refusal.patience());
         let status = StatusCode::from_u16(kind.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = error_body(&self.refusal, self.atoll.as_deref());
         let mut response = json_response(status, &body);
         let headers = response.headers_mut();
         // Nobody waits within a call for a cause that takes longer to pass.
-        let retry = match kind.retry {
+        let retry = match may_retry {
             Retry::Yes if patience <= PATIENCE_MAX => "true",
             Retry::Yes | Retry::No => "false",
         };
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
-        if kind.retry == Retry::Yes {
+        if may_retry == Retry::Yes {
             headers.insert(RETRY_AFTER, HeaderValue::from(patience.as_secs()));
         }
         response

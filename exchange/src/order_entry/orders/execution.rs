@@ -121,6 +121,6 @@ pub(in crate::order_entry) fn refusal_to_wire(refusal: &Refusal) -> wire::Refusa
         code: refusal.kind.code.to_owned(),
         message: refusal.message.clone(),
         field: refusal.field.clone().unwrap_or_default(),
-        may_retry: refusal.kind.retry == Retry::Yes,
+        may_retry: refusal.retry == Retry::Yes,
     }
 }
