@@ -182,7 +182,15 @@ impl Gateway {
             jobs_min: terms.jobs_min,
             payload: prepared.digest,
         };
-        let hold = self.hold_spending(caller, user.as_deref(), &bid).await?;
+        let hold = match self.hold_spending(caller, user.as_deref(), &bid).await {
+            Ok(hold) => hold,
+            // A retry costs nothing: what the order bound when it was placed is all that it may cost.
+            Err(refusal) => {
+                self.expect_placed(caller.account, client_order_id, refusal)
+                    .await?;
+                None
+            }
+        };
         Ok(PreparedBid {
             submission: JobSubmission {
                 bid,
@@ -234,13 +242,22 @@ impl Gateway {
         if self.sequencer.has_space() {
             return Ok(());
         }
+        let refusal = STORAGE_FULL.because(
+            "the exchange's disk is full, so no new order is placed; try again later under the same name",
+        );
+        self.expect_placed(account, client_order_id, refusal).await
+    }
+
+    /// Refuses an order, unless one was placed before under its name: that goes on, to be told how it stands.
+    async fn expect_placed(
+        &self,
+        account: AccountId,
+        client_order_id: ClientOrderId,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
         let read = move |engine: &Engine| engine.order_named(account, client_order_id);
-        match self.sequencer.read(read).await? {
-            Some(_) => Ok(()),
-            None => Err(STORAGE_FULL.because(
-                "the exchange's disk is full, so no new order is placed; try again later under the same name",
-            )),
-        }
+        let placed = self.sequencer.read(read).await?;
+        placed.map(|_| ()).ok_or(refusal)
     }
 
     /// Hands a bid to leasing. Its deadline, a span until now, is counted from here.

@@ -259,3 +259,37 @@ async fn what_a_refused_or_expired_bid_had_bound_is_free_again() {
     exchange.nothing_leaked().await;
     exchange.stop().await;
 }
+
+#[tokio::test]
+async fn a_retry_of_a_placed_bid_is_told_so_however_little_is_left() {
+    let exchange = Whole::start().await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    // Enough for one bid, and not for two.
+    let key = limited(&exchange, "retries", 90_000, 0);
+    let once = http(&exchange, &key).header("idempotency-key", "once");
+    let twice = http(&exchange, &key).header("idempotency-key", "twice");
+    let body = ask("ada");
+    let placed = tokio::spawn({
+        let (once, body) = (once.clone(), body.clone());
+        async move { once.chat(&body).await }
+    });
+    let mut work = island.job().await;
+    assert_eq!(once.chat(&body).await.complaint(), "422 repeated_order");
+    assert_eq!(twice.chat(&body).await.complaint(), "429 key_spending_limit");
+    island.write(&mut work, "yes").await;
+    island.finish(&work, FinishReason::Stop).await;
+    assert_eq!(placed.await.unwrap().status, 200);
+    exchange.nothing_leaked().await;
+    // Now the key has spent more than it may.
+    limit_at_the_door(&exchange, &key, 1).await;
+    assert_eq!(once.chat(&body).await.complaint(), "422 repeated_order");
+    assert_eq!(twice.chat(&body).await.complaint(), "429 key_spending_limit");
+    // Under a name that is taken another order is another order still.
+    let other = hello_with(json!({"max_tokens": 21, "user": "ada"}));
+    assert_eq!(
+        once.chat(&other).await.complaint(),
+        "422 duplicate_client_order_id"
+    );
+    exchange.nothing_leaked().await;
+    exchange.stop().await;
+}
