@@ -6,6 +6,7 @@
 //! - the number of lines and of end users is bounded; nobody is forgotten while something of his is bound or unreported.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use domain::{Credits, KeyId, Timestamp};
 
@@ -52,6 +53,13 @@ pub(super) struct Total {
     pub(super) spender: Spender,
     pub(super) day: Day,
     pub(super) spent: Credits,
+}
+
+impl Total {
+    /// Where it stands among those that billing has not heard.
+    pub(super) const fn place(&self) -> (Spender, Day) {
+        (self.spender, self.day)
+    }
 }
 
 /// Which limit it was.
@@ -268,9 +276,10 @@ impl Meter {
         }
     }
 
-    /// Totals that billing has not heard, those of the oldest keys first.
-    pub(super) fn unreported(&self, most: usize) -> Vec<Total> {
-        let totals = self.unreported.iter().take(most);
+    /// Totals that billing has not heard, in the order of spenders and days, from behind one of them on.
+    pub(super) fn unreported(&self, after: Option<(Spender, Day)>, most: usize) -> Vec<Total> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let totals = self.unreported.range((from, Bound::Unbounded)).take(most);
         let total = |(&(spender, day), &spent): (&(Spender, Day), &Credits)| Total { spender, day, spent };
         totals.map(total).collect()
     }
@@ -278,7 +287,7 @@ impl Meter {
     /// Notes that billing has taken these totals; one that has grown meanwhile is reported again.
     pub(super) fn reported(&mut self, totals: &[Total]) {
         for total in totals {
-            let place = (total.spender, total.day);
+            let place = total.place();
             if self.unreported.get(&place) == Some(&total.spent) {
                 self.unreported.remove(&place);
             }
@@ -420,7 +429,7 @@ mod tests {
         assert!(meter.bind(ten, ada, nano(1), tomorrow).is_err());
         // What ends after midnight is spent on the day on which it ends; a clock that is set back changes no day.
         meter.spend(spender(ada), nano(10), TODAY);
-        let totals = meter.unreported(10);
+        let totals = meter.unreported(None, 10);
         assert_eq!(totals.len(), 2);
         assert!(
             totals
@@ -437,22 +446,49 @@ mod tests {
             Ok(())
         );
         meter.spend(spender(Some(hash(1))), nano(3), TODAY);
-        let first = meter.unreported(10);
+        let first = meter.unreported(None, 10);
         let spent: Vec<i64> = first.iter().map(|total| total.spent.as_nano()).collect();
         assert_eq!(spent, [8, 3]);
         meter.spend(spender(Some(hash(1))), nano(2), TODAY);
         meter.reported(&first);
         let second: Vec<i64> = meter
-            .unreported(10)
+            .unreported(None, 10)
             .iter()
             .map(|total| total.spent.as_nano())
             .collect();
         assert_eq!(second, [10, 5]);
-        let second = meter.unreported(10);
+        let second = meter.unreported(None, 10);
         meter.reported(&second);
-        assert_eq!(meter.unreported(10), []);
+        assert_eq!(meter.unreported(None, 10), []);
+    }
+
+    #[test]
+    fn a_pass_comes_to_every_total_once_also_to_the_last_while_the_first_grow() {
+        let mut meter = Meter::default();
+        let of = |number| Spender {
+            line: KeyId::new(number),
+            user: None,
+        };
+        for number in 1..=5 {
+            meter.seed(of(number).line, TODAY, []).unwrap();
+            meter.spend(of(number), nano(1), TODAY);
+        }
+        let (mut after, mut told) = (None, Vec::new());
+        loop {
+            let page = meter.unreported(after, 2);
+            let Some(last) = page.last() else { break };
+            after = Some(last.place());
+            told.extend(page.iter().map(|total| total.spender));
+            // While billing hears of them, everybody goes on spending.
+            for number in 1..=5 {
+                meter.spend(of(number), nano(1), TODAY);
+            }
+            meter.reported(&page);
+        }
+        assert_eq!(told, [1, 2, 3, 4, 5].map(of));
+        assert_eq!(meter.unreported(None, 10).len(), 5);
         meter.spend(spender(None), Credits::ZERO, TODAY);
-        assert_eq!(meter.unreported(10), []);
+        assert_eq!(meter.unreported(None, 10), []);
     }
 
     #[test]

@@ -6,11 +6,15 @@ use proto::convert::billing::{SPENDING_TOTALS_MAX, SpendingTotal};
 use service::shutdown::Shutdown;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::meter::Total;
 use super::{Spending, lock};
 use crate::billing_client::BillingError;
 
 /// How often: what a crash forgets is what was spent in so long.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How billing refuses a total of a line that it does not know.
+const UNKNOWN_KEY: &str = "UNKNOWN_KEY";
 
 /// Reports until the shutdown. What is left is [`report_once`]'s.
 pub(crate) async fn report(spending: Spending, shutdown: Shutdown) {
@@ -29,21 +33,49 @@ pub(crate) async fn report(spending: Spending, shutdown: Shutdown) {
     }
 }
 
-/// Reports everything that billing has not heard.
+/// Reports everything that billing has not heard, each total once: what grows meanwhile is the next pass's, so that this
+/// one ends however much is spent, and comes to the last line too. When nothing is spent any more it is all there is.
 pub(crate) async fn report_once(spending: &Spending) -> Result<(), BillingError> {
+    let mut after = None;
     loop {
-        let totals = lock(&spending.0.meter).unreported(SPENDING_TOTALS_MAX);
-        if totals.is_empty() {
+        let totals = lock(&spending.0.meter).unreported(after, SPENDING_TOTALS_MAX);
+        let Some(last) = totals.last() else {
             return Ok(());
-        }
-        let told = totals.iter().map(|total| SpendingTotal {
-            line: total.spender.line,
-            user: total.spender.user.map(|user| *user.as_bytes()),
-            day: total.day.0,
-            spent: total.spent,
-        });
-        let told: Vec<SpendingTotal> = told.collect();
-        spending.0.billing.report_spending(&told).await?;
-        lock(&spending.0.meter).reported(&totals);
+        };
+        after = Some(last.place());
+        tell(spending, &totals).await?;
     }
+}
+
+/// Tells billing these totals. It refuses all of them because of one whose line it does not know: halves are told until
+/// that one is alone, and it is told no more.
+async fn tell(spending: &Spending, totals: &[Total]) -> Result<(), BillingError> {
+    let mut parts = vec![totals];
+    while let Some(part) = parts.pop() {
+        match spending.0.billing.report_spending(&to_wire(part)).await {
+            Ok(()) => {}
+            Err(BillingError::Refused { code, .. }) if code == UNKNOWN_KEY => {
+                if let [Total { spender, spent, .. }] = part {
+                    tracing::warn!(line = %spender.line, %spent, "billing does not know a key that has spent");
+                } else {
+                    let (first, second) = part.split_at(part.len().div_ceil(2));
+                    parts.extend([second, first]);
+                    continue;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        lock(&spending.0.meter).reported(part);
+    }
+    Ok(())
+}
+
+fn to_wire(totals: &[Total]) -> Vec<SpendingTotal> {
+    let totals = totals.iter().map(|total| SpendingTotal {
+        line: total.spender.line,
+        user: total.spender.user.map(|user| *user.as_bytes()),
+        day: total.day.0,
+        spent: total.spent,
+    });
+    totals.collect()
 }

@@ -293,3 +293,20 @@ async fn a_retry_of_a_placed_bid_is_told_so_however_little_is_left() {
     exchange.nothing_leaked().await;
     exchange.stop().await;
 }
+
+#[tokio::test]
+async fn a_line_that_billing_does_not_know_keeps_nobody_elses_spending_from_it() {
+    let exchange = Whole::start().await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let gone = limited(&exchange, "gone", 200_000, 100_000);
+    let good = limited(&exchange, "good", 200_000, 100_000);
+    let unknown = exchange.bank.id(&gone).to_string();
+    exchange.bank.billing.books().unknown_lines.push(unknown);
+    answered(&http(&exchange, &gone), &ask("ada"), &mut island, "lost").await;
+    let answer = answered(&http(&exchange, &good), &ask("bob"), &mut island, "kept").await;
+    let spent = total(&answer.json());
+    exchange.nothing_leaked().await;
+    let exchange = exchange.restart().await;
+    assert_eq!(told(&exchange), (vec![spent], vec![spent]));
+    exchange.stop().await;
+}

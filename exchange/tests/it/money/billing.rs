@@ -61,6 +61,8 @@ pub(crate) struct Books {
     keys: u64,
     /// What was spent, by line, day and hash of the end user.
     pub(crate) spending: BTreeMap<(String, u32, Vec<u8>), i64>,
+    /// Lines of keys that are not known when somebody tells what they spent.
+    pub(crate) unknown_lines: Vec<String>,
 }
 
 /// The service. Cheap to clone; its books survive its server.
@@ -485,7 +487,18 @@ impl BillingService for Billing {
         request: Request<wire::ReportSpendingRequest>,
     ) -> Result<Response<wire::ReportSpendingResponse>, Status> {
         self.answer("report_spending", |books| {
-            for total in request.into_inner().totals {
+            let totals = request.into_inner().totals;
+            let is_unknown = |total: &wire::Spending| books.unknown_lines.contains(&total.line_key_id);
+            if totals.iter().any(is_unknown) {
+                let code = Code::NotFound;
+                return Err(service::errors::status(
+                    code,
+                    "UNKNOWN_KEY",
+                    "atoll.billing",
+                    "no such key",
+                ));
+            }
+            for total in totals {
                 let place = (total.line_key_id, total.day, total.user_sha256);
                 let known = books.spending.entry(place).or_default();
                 *known = total.spent_nano.max(*known);
