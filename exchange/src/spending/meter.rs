@@ -103,6 +103,8 @@ struct Line {
 pub(super) struct Meter {
     lines: HashMap<KeyId, Line>,
     users: usize,
+    /// The day to which all lines were last rolled to make room for end users.
+    rolled: Day,
     unreported: BTreeMap<(Spender, Day), Credits>,
 }
 
@@ -208,6 +210,9 @@ impl Meter {
         day: Day,
     ) -> Result<(), Refused> {
         self.roll(terms.line, day);
+        if user.is_some() {
+            self.make_room_for_users(day);
+        }
         let users = self.users;
         let Some(line) = self.lines.get_mut(&terms.line) else {
             return Err(Refused::TooManyLines);
@@ -298,6 +303,17 @@ impl Meter {
         if let Some(line) = self.lines.get_mut(&line) {
             self.users = self.users.saturating_sub(line.roll(day));
         }
+    }
+
+    /// Forgets end users of days before, also of lines that nobody uses any more, when there are as many as may be. Once
+    /// a day: on the same day nobody is left to forget.
+    fn make_room_for_users(&mut self, day: Day) {
+        if self.users < USERS_MAX || day <= self.rolled {
+            return;
+        }
+        self.rolled = day;
+        let gone: usize = self.lines.values_mut().map(|line| line.roll(day)).sum();
+        self.users = self.users.saturating_sub(gone);
     }
 
     /// Forgets lines of which billing knows everything, when there are as many as may be.
@@ -460,6 +476,8 @@ mod tests {
         let second = meter.unreported(None, 10);
         meter.reported(&second);
         assert_eq!(meter.unreported(None, 10), []);
+        meter.spend(spender(None), Credits::ZERO, TODAY);
+        assert_eq!(meter.unreported(None, 10), []);
     }
 
     #[test]
@@ -487,8 +505,6 @@ mod tests {
         }
         assert_eq!(told, [1, 2, 3, 4, 5].map(of));
         assert_eq!(meter.unreported(None, 10).len(), 5);
-        meter.spend(spender(None), Credits::ZERO, TODAY);
-        assert_eq!(meter.unreported(None, 10), []);
     }
 
     #[test]
@@ -506,6 +522,37 @@ mod tests {
         meter.rebind(spender(Some(hash(1))), nano(1), nano(0));
         assert_eq!(meter.bind(each, stranger, nano(1), TODAY), Ok(()));
         assert_eq!(meter.users, USERS_PER_LINE_MAX);
+    }
+
+    #[test]
+    fn end_users_of_yesterday_take_no_room_from_those_of_today_whosever_they_are() {
+        let mut meter = meter(0);
+        let name = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+            UserHash::from_bytes(bytes)
+        };
+        // Lines that nobody uses again: of one end user a job still runs.
+        for (number, first) in (2..).zip((0..USERS_MAX).step_by(USERS_PER_LINE_MAX)) {
+            let users = first..USERS_MAX.min(first + USERS_PER_LINE_MAX);
+            let totals = users.map(|user| (Some(name(user)), nano(1)));
+            meter.seed(KeyId::new(number), TODAY, totals).unwrap();
+        }
+        let running = SpendingTerms {
+            line: KeyId::new(2),
+            ..terms(None, Some(10))
+        };
+        assert_eq!(meter.bind(running, Some(name(0)), nano(3), TODAY), Ok(()));
+        let (each, stranger) = (terms(None, Some(10)), Some(name(USERS_MAX)));
+        let refused = Err(Refused::TooManyUsers(Whose::User));
+        assert_eq!(meter.bind(each, stranger, nano(1), TODAY), refused);
+        let tomorrow = Day(TODAY.0 + 1);
+        assert_eq!(meter.bind(each, stranger, nano(1), tomorrow), Ok(()));
+        assert_eq!(meter.users, 2);
+        assert_eq!(
+            meter.bind(running, Some(name(0)), nano(8), tomorrow),
+            over(Whose::User, 10, 0, 3)
+        );
     }
 
     #[test]
