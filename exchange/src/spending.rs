@@ -16,12 +16,13 @@ mod meter;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::{AccountId, ClientOrderId, Credits, KeyId, Timestamp};
 use matcher::PlaceBid;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::billing_client::BillingClient;
@@ -36,6 +37,9 @@ pub(crate) use report::{report, report_once};
 
 /// A bid that has not been heard of for so long never came to the engine: its client went away on the way there.
 const ENTERING_MAX: Duration = Duration::from_secs(60);
+
+/// Lines that billing is asked about at once; the bids of more wait. After a start every line is asked about.
+const QUESTIONS_MAX: usize = 64;
 
 /// Who an end user is, without his name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,8 +76,9 @@ struct Inner {
     meter: Mutex<Meter>,
     /// Bids on their way to the engine, by account and name, in the order in which they were sent.
     entering: Mutex<HashMap<(AccountId, ClientOrderId), VecDeque<Entering>>>,
-    /// One question about a line at a time.
-    seeding: tokio::sync::Mutex<()>,
+    /// Those who wait for the totals of a line: one of them asks, and the others learn it from him.
+    seeding: Mutex<HashMap<KeyId, Weak<tokio::sync::Mutex<()>>>>,
+    questions: Semaphore,
 }
 
 #[derive(Debug)]
@@ -130,7 +135,8 @@ impl Spending {
             billing,
             meter: Mutex::default(),
             entering: Mutex::default(),
-            seeding: tokio::sync::Mutex::default(),
+            seeding: Mutex::default(),
+            questions: Semaphore::new(QUESTIONS_MAX),
         }))
     }
 
@@ -204,14 +210,27 @@ impl Spending {
         drop(lost);
     }
 
+    /// Where those wait who need a line's totals.
+    fn queue(&self, line: KeyId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut seeding = lock(&self.0.seeding);
+        // Whoever went away while he waited has left nothing but this.
+        seeding.retain(|_, queue| queue.strong_count() > 0);
+        let queue = seeding.get(&line).and_then(Weak::upgrade).unwrap_or_default();
+        seeding.insert(line, Arc::downgrade(&queue));
+        queue
+    }
+
     async fn seed(&self, line: KeyId, day: Day) -> Result<(), Refusal> {
         if lock(&self.0.meter).knows(line) {
             return Ok(());
         }
-        let _turn = self.0.seeding.lock().await;
+        let queue = self.queue(line);
+        let _turn = queue.lock().await;
         if lock(&self.0.meter).knows(line) {
             return Ok(());
         }
+        let place = self.0.questions.acquire().await;
+        let _place = place.expect("nobody closes the semaphore");
         let totals = self.0.billing.spending_of(line, day.0).await.map_err(|error| {
             tracing::warn!(%line, %error, "billing could not be asked what a key has spent");
             BILLING_UNAVAILABLE

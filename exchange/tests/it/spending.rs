@@ -310,3 +310,28 @@ async fn a_line_that_billing_does_not_know_keeps_nobody_elses_spending_from_it()
     assert_eq!(told(&exchange), (vec![spent], vec![spent]));
     exchange.stop().await;
 }
+
+#[tokio::test]
+async fn a_line_whose_totals_are_slow_to_come_keeps_no_other_waiting_and_is_asked_about_once() {
+    let exchange = Whole::start().await;
+    let mut island = Island::quoting(&exchange, 1, Quote::default()).await;
+    let slow = http(&exchange, &limited(&exchange, "slow", 1_000, 0));
+    let quick = http(&exchange, &limited(&exchange, "quick", 200_000, 0));
+    exchange.bank.billing.fault("list_spending", Fault::Held);
+    let asks = || {
+        let slow = slow.clone();
+        tokio::spawn(async move { slow.chat(&ask("ada")).await })
+    };
+    let first = asks();
+    exchange.bank.billing.wait_calls("list_spending", 1).await;
+    let second = asks();
+    answered(&quick, &ask("bob"), &mut island, "at once").await;
+    assert_eq!(exchange.bank.billing.calls("list_spending"), 2);
+    exchange.bank.billing.release(1);
+    for held in [first, second] {
+        assert_eq!(held.await.unwrap().complaint(), "429 key_spending_limit");
+    }
+    assert_eq!(exchange.bank.billing.calls("list_spending"), 2);
+    exchange.nothing_leaked().await;
+    exchange.stop().await;
+}
