@@ -2,11 +2,12 @@
 
 use billing::keys::sha256;
 use billing::limits::KEYS_PER_OWNER_MAX;
-use billing::store::key::{KeptSecret, KeyMade, KeyRecord, KeyRequest, NewKey, Rotation};
+use billing::store::key::{KeptSecret, KeyMade, KeyRecord, KeyRequest, KeyState, NewKey, Rotation};
+use billing::store::plan::{Needs, Working};
 use billing::store::{Change, Durability, LedgerStore, Outcome, Rejection};
-use domain::{AccountId, KeyId};
+use domain::{AccountId, Credits, KeyId};
 use proto::billing::v1 as pb;
-use proto::convert::billing::{KeyScope, ROTATION_GRACE_MAX};
+use proto::convert::billing::{KeyScope, ROTATION_GRACE_MAX, SpendingLimit, SpendingTotal};
 use tonic::Code;
 
 use crate::support::{self, Books, Client, account, at, field, on_every_store, reason, served};
@@ -255,6 +256,43 @@ on_every_store!(
     what_has_ended_is_not_rotated,
     an_owner_makes_so_many_keys_and_no_more,
 );
+
+#[test]
+fn keys_are_counted_for_those_who_make_some() {
+    let mut working = Working::default();
+    for key in [1, 2] {
+        let state = KeyState {
+            owner: AccountId::new(key),
+            name: "laptop".into(),
+            scope: KeyScope::Consumer,
+            line: KeyId::new(key),
+            expires_at: None,
+            revoked_at: None,
+            successor: None,
+        };
+        working.keys.insert(KeyId::new(key), state);
+    }
+    let makers = |changes: &[Change]| -> Vec<AccountId> {
+        let needs = Needs::of(changes);
+        needs.makers_of_keys(&working).collect()
+    };
+    let spent = Change::NoteSpending(SpendingTotal {
+        line: KeyId::new(1),
+        user: None,
+        day: 1,
+        spent: Credits::from_nano(5),
+    });
+    let limit = Change::LimitSpending(KeyId::new(1), SpendingLimit::default());
+    let revoke = Change::RevokeKey(KeyId::new(1));
+    let noted = [spent, limit, revoke];
+    assert_eq!(makers(&noted), []);
+    let rotate = Change::RotateKey(rotation(2, 9, 90));
+    assert_eq!(
+        makers(&[noted.as_slice(), &[rotate]].concat()),
+        [AccountId::new(2)]
+    );
+    assert_eq!(makers(&[Change::CreateKey(new_key(3))]), [AccountId::new(1)]);
+}
 
 fn create(account_id: &str, request_id: &str) -> pb::CreateApiKeyRequest {
     pb::CreateApiKeyRequest {

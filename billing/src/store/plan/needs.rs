@@ -28,6 +28,8 @@ pub struct Needs {
     pub sign_ups: BTreeSet<String>,
     /// Owners for whom keys are made.
     pub key_owners: BTreeSet<AccountId>,
+    /// Keys that are to be followed by another one of their owner.
+    pub rotated: BTreeSet<KeyId>,
     /// Keys, by their owner and what they were asked for under.
     pub key_requests: BTreeSet<(AccountId, String)>,
     /// Owners, by the request that made them.
@@ -88,6 +90,7 @@ impl Needs {
             }
             Change::RotateKey(rotation) => {
                 self.keys.insert(rotation.key);
+                self.rotated.insert(rotation.key);
             }
             Change::RevokeKey(key) | Change::LimitSpending(key, _) => {
                 self.keys.insert(*key);
@@ -134,10 +137,12 @@ impl Needs {
         }
     }
 
-    /// For whom a key may be made: those who ask for one, and those of the keys that are loaded, which may be rotated.
+    /// For whom a key may be made: those who ask for one, and those whose keys are to be rotated. Counting an owner's keys
+    /// reads them all, which what is noted of a key every moment must not cost.
     pub fn makers_of_keys(&self, working: &Working) -> impl Iterator<Item = AccountId> + use<> {
         let mut makers = self.key_owners.clone();
-        makers.extend(working.keys.values().map(|key| key.owner));
+        let rotated = self.rotated.iter().filter_map(|key| working.keys.get(key));
+        makers.extend(rotated.map(|key| key.owner));
         makers.into_iter()
     }
 
