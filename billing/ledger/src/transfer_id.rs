@@ -14,6 +14,7 @@
 //! | 8 | refund | the first 112 bits of SHA-256 of the request id, leg (8) |
 //! | 9 | correction | the first 120 bits of SHA-256 of the request id |
 //! | 10 | reset | number of the reset (48), owner (64), leg (8) |
+//! | 11 | what a reset takes of a return | the first 120 bits of SHA-256 of the return's id |
 //!
 //! So a fact that is reported twice makes the same id twice, and two facts never make the same one.
 
@@ -122,6 +123,11 @@ pub enum TransferSource {
         /// Which leg.
         leg: u8,
     },
+    /// What a reset takes of credits that came back from what was reserved when it happened.
+    ResetReturn {
+        /// SHA-256 of the return's id, of which the first [`DIGEST_BITS`] count.
+        return_digest: [u8; 32],
+    },
     /// The end of a payout, paid or failed: there is one.
     PayoutEnd {
         /// The payout's pending transfer.
@@ -161,6 +167,7 @@ impl TransferSource {
                 10,
                 (u128::from(reset) << 72) | (u128::from(owner.id().get()) << LEG_BITS) | u128::from(leg),
             ),
+            Self::ResetReturn { return_digest } => (11, digest_bits(return_digest)),
             // The tags of payouts are even, and that of an end is the next.
             Self::PayoutEnd { payout } => return TransferId::new(payout.get() | (1 << TAG_SHIFT)),
             Self::Maturity { owner, through } => {
@@ -214,7 +221,9 @@ mod tests {
             }
             let request_digest = [byte; 32];
             ids.insert(TransferSource::Correction { request_digest }.id());
-            count += 1;
+            let return_digest = request_digest;
+            ids.insert(TransferSource::ResetReturn { return_digest }.id());
+            count += 2;
             ids.insert(
                 TransferSource::Grant {
                     request_digest: [byte; 32],

@@ -1,6 +1,7 @@
 //! One batch, one transaction: load what it touches, decide, write.
 
 use domain::{Sequence, Timestamp};
+use ledger::AccountKey;
 
 use super::plan::{Needs, OwnerRow, Rows, Working};
 use super::refund::Refund;
@@ -175,6 +176,12 @@ async fn load_resets<S: Session>(
     needs: &Needs,
     working: &mut Working,
 ) -> Result<(), StoreError> {
+    let returning = needs.returning.iter().map(|account| account.number());
+    let returning = Wanted::Numbers(returning.collect());
+    for row in session.find(S::OWN.reserved_before, returning).await? {
+        let (account, ever) = rows::reserved_before(&row)?;
+        working.reserved_before.insert(account, ever);
+    }
     if !needs.resets {
         return Ok(());
     }
@@ -193,6 +200,15 @@ async fn load_resets<S: Session>(
     for row in session.find(S::OWN.reset_owners, owners).await? {
         let number = rows::number(&row, 0)?;
         working.reset_owners.insert((number, rows::owner(&row, 1)?));
+    }
+    for owner in &needs.reset_owners {
+        let (first, last) = AccountKey::range_of(*owner);
+        let range = vec![first.into(), last.into()];
+        let doing = "read what is reserved";
+        for row in session.rows(statements::ACCOUNTS_OF_OWNER, range, doing).await? {
+            let (account, counters) = rows::account(&row)?;
+            working.ledger.load_account(account, counters);
+        }
     }
     Ok(())
 }
@@ -218,6 +234,17 @@ async fn write_resets<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Resu
         let doing = "note an owner's turn";
         session
             .execute(statements::INSERT_RESET_OWNER, values, doing)
+            .await?;
+    }
+    for (number, account, ever) in &rows.reserved_before {
+        let values = vec![
+            i64::from(*number).into(),
+            account.number().into(),
+            ever.as_nano().into(),
+        ];
+        let doing = "note what is reserved";
+        session
+            .execute(statements::INSERT_RESERVED_BEFORE, values, doing)
             .await?;
     }
     for number in &rows.resets_ended {

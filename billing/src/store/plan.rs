@@ -85,6 +85,8 @@ pub struct Rows {
     pub resets: Vec<Reset>,
     /// Whose turn in which reset came.
     pub reset_owners: Vec<(u32, Owner)>,
+    /// What had ever been reserved in an account when its owner's turn in a reset came.
+    pub reserved_before: Vec<(u32, AccountKey, Credits)>,
     /// Resets that are over.
     pub resets_ended: Vec<u32>,
 }
@@ -163,6 +165,8 @@ pub struct Working {
     pub resets_ended: BTreeSet<u32>,
     /// Whose turn came in which.
     pub reset_owners: BTreeSet<(u32, Owner)>,
+    /// What had ever been reserved in an account when its owner's last turn in a reset came.
+    pub reserved_before: BTreeMap<AccountKey, Credits>,
     /// What is to be written.
     pub rows: Rows,
 }
@@ -175,7 +179,10 @@ impl Working {
                 request_id,
                 display_name,
             } => self.open_owner(request_id, display_name),
-            Change::Book(legs) => self.book(legs),
+            Change::Book(legs) => match self.taken_of(legs) {
+                Some(taken) => self.book(&[legs.as_slice(), &[taken]].concat()),
+                None => self.book(legs),
+            },
             Change::Reserve {
                 order,
                 minimum,

@@ -3,6 +3,8 @@
 use domain::{Credits, Timestamp, TransferId};
 use ledger::{AccountKey, Mode, Owner, Transfer, TransferKind, TransferSource};
 
+use crate::keys::sha256;
+
 /// A reset to announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewReset {
@@ -49,7 +51,8 @@ pub struct OwnerReset {
     pub participation: Participation,
 }
 
-/// Where an owner's credits are taken from: what is reserved is left to the exchange, and what is held to its payout.
+/// Where an owner's credits are taken from at once: what is reserved is taken when it comes back, and what is held is left
+/// to its payout.
 const EMPTIED: [fn(Owner) -> AccountKey; 3] =
     [AccountKey::Available, AccountKey::Pending, AccountKey::Probation];
 
@@ -104,5 +107,25 @@ impl Reset {
     pub(super) fn ids(reset: u32, owner: Owner) -> impl Iterator<Item = TransferId> {
         let id = move |leg| TransferSource::Reset { reset, owner, leg }.id();
         (0..=3).map(id)
+    }
+}
+
+/// The id of what a reset takes of a return.
+pub(super) fn taken_id(back: TransferId) -> TransferId {
+    let return_digest = sha256(&back.get().to_be_bytes());
+    TransferSource::ResetReturn { return_digest }.id()
+}
+
+/// What a reset takes of a return, out of where that goes.
+pub(super) fn taken_of_return(back: &Transfer, amount: Credits) -> Transfer {
+    Transfer {
+        id: taken_id(back.id),
+        kind: TransferKind::Reset,
+        mode: Mode::Plain,
+        debit: back.credit,
+        credit: AccountKey::Grants,
+        amount,
+        job: None,
+        memo: "reserved before the reset".to_owned(),
     }
 }

@@ -375,6 +375,11 @@ pub(super) fn matured(row: &impl Columns) -> Result<(AccountKey, u64), StoreErro
     Ok((account_key(row, 0)?, unsigned(row, 1)?))
 }
 
+/// What had ever been reserved in an account when its owner's last turn in a reset came.
+pub(super) fn reserved_before(row: &impl Columns) -> Result<(AccountKey, Credits), StoreError> {
+    Ok((account_key(row, 0)?, Credits::from_nano(int(row, 1)?)))
+}
+
 /// How far a shard is settled.
 pub(super) fn cursor(row: &impl Columns) -> Result<(ShardId, Sequence), StoreError> {
     Ok((shard(row, 0)?, Sequence::new(unsigned(row, 1)?)))

@@ -102,6 +102,7 @@ pub(super) struct OwnStatements {
     pub(super) paid_out: &'static str,
     pub(super) refunds: &'static str,
     pub(super) reset_owners: &'static str,
+    pub(super) reserved_before: &'static str,
     pub(super) refunds_of_leases: &'static str,
     pub(super) due: &'static str,
     pub(super) weekly_payable: &'static str,

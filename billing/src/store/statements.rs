@@ -286,16 +286,20 @@ pub(super) const INSERT_RESET: &str =
 
 pub(super) const INSERT_RESET_OWNER: &str = "INSERT INTO reset_owners (reset, owner) VALUES ($1, $2)";
 
+pub(super) const INSERT_RESERVED_BEFORE: &str =
+    "INSERT INTO reserved_before_resets (reset, account, ever) VALUES ($1, $2, $3)";
+
 pub(super) const INSERT_RESET_END: &str = "INSERT INTO reset_ends (reset, ended_at) VALUES ($1, $2)";
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 58] = [
+pub(super) const ALL: [&str; 59] = [
     RESETS,
     OPEN_RESET,
     OWNERS_TO_RESET,
     INSERT_RESET,
     INSERT_RESET_OWNER,
+    INSERT_RESERVED_BEFORE,
     INSERT_RESET_END,
     ALL_REFUNDS,
     REFUNDS_OF_ISLAND,

@@ -10,14 +10,14 @@ use billing::store::sqlite::SqliteStore;
 use billing::store::{Change, Durability, LedgerStore, Outcome};
 use billing::writer;
 use domain::{AccountId, Credits, Standing, TransferId};
-use ledger::TransferSource;
+use ledger::{AccountKey, Applied, TransferKind, TransferSource};
 use proto::billing::v1 as pb;
 use service::shutdown::Shutdown;
 use tonic::Code;
 
 use crate::support::{
-    Books, account, assert_clean, at, balances, books, code, field, grant, nano, on_demand, on_every_store,
-    open_owner, owner, postgres, reason, serve_in, settle, settlement,
+    Books, SHARD, account, assert_clean, at, balances, books, code, field, grant, nano, on_demand,
+    on_every_store, open_owner, owner, postgres, reason, reserve, serve_in, settle, settlement, transfer,
 };
 
 fn id(request: u8) -> TransferId {
@@ -74,7 +74,7 @@ async fn a_reset_empties_everybody_once_and_gives_to_who_took_part(books: Books<
     assert_eq!(reset_at(&books.store, 99).await, 0);
     assert_eq!(of(&*books.store, 3).await, [70, 0, 0]);
     assert_eq!(reset_at(&books.store, 100).await, 3);
-    // What is reserved stays, for the exchange has sold it as buying power.
+    // What is reserved stays for now, for the exchange has sold it as buying power.
     assert_eq!(of(&*books.store, 1).await, [15, 499_847_000_000, 0]);
     assert_eq!(of(&*books.store, 2).await, [15, 0, 0]);
     assert_eq!(of(&*books.store, 3).await, [0, 0, 0]);
@@ -92,6 +92,65 @@ async fn a_reset_empties_everybody_once_and_gives_to_who_took_part(books: Books<
     assert_eq!(reset_at(&books.store, 202).await, 3);
     assert_eq!(of(&*books.store, 2).await, [0, 0, 0]);
     assert_eq!(of(&*books.store, 4).await, [9, 0, 0]);
+    books.assert_clean().await;
+}
+
+/// Credits that come back out of what owner 1 has reserved.
+fn back(id: u128, amount: i64) -> Change {
+    let (debit, credit) = (
+        AccountKey::Reserved(owner(1), SHARD),
+        AccountKey::Available(owner(1)),
+    );
+    Change::Book(vec![transfer(id, TransferKind::Return, debit, credit, amount)])
+}
+
+async fn what_was_reserved_over_a_reset_is_taken_when_it_comes_back(books: Books<impl LedgerStore>) {
+    trade(&books).await;
+    books.take(announce(1, 100)).await;
+    assert_eq!(reset_at(&books.store, 100).await, 3);
+    books.take(reserve(50, 1, 10, 10)).await;
+    assert_eq!(of(&*books.store, 1).await, [5, 499_847_000_010, 0]);
+    let booked = |applied| Outcome::Booked(applied);
+    assert_eq!(books.take(back(51, 100)).await, booked(Applied::Booked));
+    assert_eq!(of(&*books.store, 1).await, [5, 499_846_999_910, 0]);
+    // Again, otherwise, too much, nothing and less than nothing: none of them moves anything.
+    assert_eq!(books.take(back(51, 100)).await, booked(Applied::Repeated));
+    for (id, amount, refusal) in [
+        (51, 101, "TRANSFER_DIFFERS"),
+        (52, 499_846_999_911, "INSUFFICIENT_FUNDS"),
+        (52, i64::MAX, "INSUFFICIENT_FUNDS"),
+        (52, 0, "INVALID_AMOUNT"),
+        (52, i64::MIN, "INVALID_AMOUNT"),
+    ] {
+        assert_eq!(code(&books.take(back(id, amount)).await), refusal, "{amount}");
+    }
+    // What is spent is of the old, too: all but the ten that were reserved afterwards goes, across one return.
+    books.take(settle(settlement(6, 2, 1, 2, 1_500))).await;
+    assert_eq!(of(&*books.store, 1).await, [5, 499_693_999_910, 0]);
+    books.take(back(52, 499_693_999_904)).await;
+    assert_eq!(of(&*books.store, 1).await, [9, 6, 0]);
+    books.take(back(53, 6)).await;
+    assert_eq!(of(&*books.store, 1).await, [15, 0, 0]);
+    books.assert_clean().await;
+    // A turn and a return in one batch; and the new economy's own come back whole.
+    books.take(reserve(54, 1, 15, 15)).await;
+    books.take(announce(2, 200)).await;
+    let turn = Change::ResetOwner(OwnerReset {
+        reset: 2,
+        owner: owner(1),
+        participation: Participation::TookPart,
+    });
+    let batch = [
+        back(55, 4),
+        turn,
+        back(56, 5),
+        reserve(57, 1, 15, 15),
+        back(58, 20),
+    ];
+    books.store.commit(&batch, at(200)).await.unwrap();
+    assert_eq!(of(&*books.store, 1).await, [14, 1, 0]);
+    books.take(back(59, 1)).await;
+    assert_eq!(of(&*books.store, 1).await, [15, 0, 0]);
     books.assert_clean().await;
 }
 
@@ -180,6 +239,7 @@ async fn a_reset_that_has_passed_cannot_be_announced(books: Books<impl LedgerSto
 on_every_store!(
     a_reset_that_has_passed_cannot_be_announced,
     a_reset_empties_everybody_once_and_gives_to_who_took_part,
+    what_was_reserved_over_a_reset_is_taken_when_it_comes_back,
     a_step_of_a_reset_that_is_none_is_refused,
     what_was_earned_before_a_reset_neither_matures_nor_is_paid_out,
 );

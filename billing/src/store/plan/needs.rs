@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use domain::{AccountId, KeyId, LeaseId, ShardId, TransferId};
-use ledger::{AccountKey, Leg, Owner, Transfer, TransferSource};
+use ledger::{AccountKey, Leg, Owner, Transfer, TransferKind, TransferSource};
 
 use super::sign_ups::grant_id;
 use super::{Working, maturity_transfer};
-use crate::store::reset::Reset;
+use crate::store::reset::{Reset, taken_id};
 use crate::store::sign_up::owner_request;
 use crate::store::{Change, ShardSettlement};
 
@@ -44,8 +44,10 @@ pub struct Needs {
     pub refunds: BTreeSet<TransferId>,
     /// Whether resets are spoken of.
     pub resets: bool,
-    /// Owners whose turn in a reset comes.
+    /// Owners whose turn in a reset comes, with all that they have reserved.
     pub reset_owners: BTreeSet<Owner>,
+    /// Accounts out of which reserved credits come back.
+    pub returning: BTreeSet<AccountKey>,
     /// Leases that are refunded or booked after all: what they need is known once their settlements are loaded.
     pub mending: BTreeSet<(ShardId, LeaseId)>,
 }
@@ -78,7 +80,10 @@ impl Needs {
                 self.accounts.insert(AccountKey::Grants);
                 self.transfers.insert(grant_id(asked));
             }
-            Change::Book(legs) => legs.iter().for_each(|leg| self.add_transfer(leg)),
+            Change::Book(legs) => legs.iter().for_each(|leg| {
+                self.add_transfer(leg);
+                self.add_return(leg);
+            }),
             Change::Reserve { order, .. } => self.add_transfer(order),
             Change::CreateKey(key) => {
                 self.accounts
@@ -150,6 +155,15 @@ impl Needs {
         self.accounts.extend([transfer.debit, transfer.credit]);
         self.transfers.insert(transfer.id);
         self.transfers.extend(transfer.mode.resolves());
+    }
+
+    /// Part of a return may be a reset's.
+    fn add_return(&mut self, transfer: &Transfer) {
+        if transfer.kind == TransferKind::Return {
+            self.returning.insert(transfer.debit);
+            self.accounts.insert(AccountKey::Grants);
+            self.transfers.insert(taken_id(transfer.id));
+        }
     }
 
     fn add_payout(&mut self, payout: TransferId) {

@@ -1,10 +1,10 @@
 //! What a batch does to resets.
 
 use domain::Credits;
-use ledger::AccountKey;
+use ledger::{AccountKey, Mode, Owner, Transfer, TransferKind};
 
 use super::Working;
-use crate::store::reset::{NewReset, OwnerReset, Reset};
+use crate::store::reset::{NewReset, OwnerReset, Reset, taken_of_return};
 use crate::store::{Outcome, Rejection};
 
 impl Working {
@@ -63,17 +63,54 @@ impl Working {
             }
         }
         self.forfeit(owner);
+        self.note_reserved(reset, owner);
         self.reset_owners.insert((reset, owner));
         self.rows.reset_owners.push((reset, owner));
         Outcome::OwnerReset
     }
 
     /// Nothing that was earned before can be paid out any more.
-    fn forfeit(&mut self, owner: ledger::Owner) {
+    fn forfeit(&mut self, owner: Owner) {
         let paid = self.paid_out.get(&owner).copied().unwrap_or_default();
         let gone = paid.total.checked_add(paid.taken).unwrap_or(Credits::MAX);
         let left = self.matured_of(owner).checked_sub(gone);
         self.take_earnings(owner, left.unwrap_or(Credits::ZERO));
+    }
+
+    /// What is reserved now covers orders, and is the grants' when it comes back.
+    fn note_reserved(&mut self, reset: u32, owner: Owner) {
+        let reserved = self
+            .ledger
+            .accounts()
+            .filter_map(|(account, counters)| match account {
+                AccountKey::Reserved(of, _) if of == owner => Some((account, counters.credits_posted())),
+                AccountKey::Reserved(..)
+                | AccountKey::Available(_)
+                | AccountKey::Pending(_)
+                | AccountKey::Probation(_)
+                | AccountKey::Grants
+                | AccountKey::Fees
+                | AccountKey::Pool
+                | AccountKey::Payouts => None,
+            });
+        for (account, ever) in reserved.filter(|(_, ever)| *ever > Credits::ZERO) {
+            self.reserved_before.insert(account, ever);
+            self.rows.reserved_before.push((reset, account, ever));
+        }
+    }
+
+    /// What a reset takes of a return that is not booked yet. What was reserved first leaves first, spent or returned: so
+    /// an account has something from before the reset until as much has left it as had ever come into it by then.
+    pub(super) fn taken_of(&self, legs: &[Transfer]) -> Option<Transfer> {
+        let [back] = legs else { return None };
+        let booked = self.ledger.transfer(back.id).is_some();
+        if booked || back.kind != TransferKind::Return || back.mode != Mode::Plain {
+            return None;
+        }
+        let ever = self.reserved_before.get(&back.debit)?;
+        let gone = self.ledger.counters(back.debit)?.debits_posted();
+        let amount = back.amount.min(ever.checked_sub(gone)?);
+        (amount > Credits::ZERO).then(|| taken_of_return(back, amount))
     }
 
     pub(super) fn end_reset(&mut self, reset: u32) -> Outcome {

@@ -20,6 +20,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     paid_out: PAID_OUT,
     refunds: REFUNDS_BY_ID,
     reset_owners: RESET_OWNERS,
+    reserved_before: RESERVED_BEFORE,
     refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
@@ -129,6 +130,9 @@ pub(super) const PAID_OUT: &str = "SELECT wanted.owner,
 
 pub(super) const RESET_OWNERS: &str = "SELECT reset, owner FROM reset_owners WHERE owner = ANY($1)";
 
+pub(super) const RESERVED_BEFORE: &str = "SELECT account, max(ever) FROM reserved_before_resets
+    WHERE account = ANY($1) GROUP BY account";
+
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
         from_fees, from_pool, standing, author, reason
@@ -183,8 +187,9 @@ mod tests {
     use crate::store::statements::{self as shared, *};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 24] = [
+    const TEXTS: [&str; 25] = [
         RESET_OWNERS,
+        RESERVED_BEFORE,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
         SERVER_VERSION,

@@ -20,6 +20,7 @@ pub(super) const OWN: OwnStatements = OwnStatements {
     paid_out: PAID_OUT,
     refunds: REFUNDS_BY_ID,
     reset_owners: RESET_OWNERS,
+    reserved_before: RESERVED_BEFORE,
     refunds_of_leases: REFUNDS_OF_LEASES,
     due: DUE,
     weekly_payable: WEEKLY_PAYABLE,
@@ -133,6 +134,9 @@ pub(super) const PAID_OUT: &str = "SELECT value,
 pub(super) const RESET_OWNERS: &str =
     "SELECT reset, owner FROM reset_owners WHERE owner IN (SELECT value FROM json_each(?1))";
 
+pub(super) const RESERVED_BEFORE: &str = "SELECT account, max(ever) FROM reserved_before_resets
+    WHERE account IN (SELECT value FROM json_each(?1)) GROUP BY account";
+
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
         from_fees, from_pool, standing, author, reason
@@ -177,8 +181,9 @@ mod tests {
     use sqlx::SqliteConnection;
     use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
-    const TEXTS: [&str; 27] = [
+    const TEXTS: [&str; 28] = [
         RESET_OWNERS,
+        RESERVED_BEFORE,
         REFUNDS_BY_ID,
         REFUNDS_OF_LEASES,
         SEALED,
