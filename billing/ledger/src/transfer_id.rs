@@ -14,6 +14,7 @@
 //! | 8 | refund | the first 112 bits of SHA-256 of the request id, leg (8) |
 //! | 9 | correction | the first 120 bits of SHA-256 of the request id |
 //! | 10 | reset | number of the reset (48), owner (64), leg (8) |
+//! | 12, 14 | what a reset takes of one that fails | those of the payout |
 //! | 11 | what a reset takes of a return | the first 120 bits of SHA-256 of the return's id |
 //!
 //! So a fact that is reported twice makes the same id twice, and two facts never make the same one.
@@ -133,6 +134,11 @@ pub enum TransferSource {
         /// The payout's pending transfer.
         payout: TransferId,
     },
+    /// What a reset takes of a payout that was held when it happened, and failed.
+    ResetPayout {
+        /// The payout's pending transfer.
+        payout: TransferId,
+    },
 }
 
 /// The 120 bits of a request's digest that an id carries.
@@ -170,6 +176,8 @@ impl TransferSource {
             Self::ResetReturn { return_digest } => (11, digest_bits(return_digest)),
             // The tags of payouts are even, and that of an end is the next.
             Self::PayoutEnd { payout } => return TransferId::new(payout.get() | (1 << TAG_SHIFT)),
+            // And eight more are those of what a reset takes of one.
+            Self::ResetPayout { payout } => return TransferId::new(payout.get() | (8 << TAG_SHIFT)),
             Self::Maturity { owner, through } => {
                 (3, (u128::from(owner.id().get()) << 64) | u128::from(through))
             }
@@ -221,6 +229,10 @@ mod tests {
             }
             let request_digest = [byte; 32];
             ids.insert(TransferSource::Correction { request_digest }.id());
+            let payout = TransferSource::Payout { request_digest }.id();
+            ids.extend([payout, TransferSource::PayoutEnd { payout }.id()]);
+            ids.insert(TransferSource::ResetPayout { payout }.id());
+            count += 3;
             let return_digest = request_digest;
             ids.insert(TransferSource::ResetReturn { return_digest }.id());
             count += 2;

@@ -1,8 +1,9 @@
 //! One batch, one transaction: load what it touches, decide, write.
 
-use domain::{Sequence, Timestamp};
-use ledger::AccountKey;
+use domain::{Sequence, Timestamp, TransferId};
+use ledger::{AccountKey, Owner};
 
+use super::payout::PayoutState;
 use super::plan::{Needs, OwnerRow, Rows, Working};
 use super::refund::Refund;
 use super::reset::Reset;
@@ -153,8 +154,8 @@ async fn write<S: Session>(session: &mut S, working: &Working) -> Result<(), Sto
     }
     write_marks(session, rows).await?;
     write_refunds(session, rows, at).await?;
-    write_resets(session, rows, at).await?;
     write_payouts(session, rows).await?;
+    write_resets(session, rows, at).await?;
     keys::write(session, rows, at).await?;
     sign_ups::write(session, rows).await
 }
@@ -181,6 +182,9 @@ async fn load_resets<S: Session>(
     for row in session.find(S::OWN.reserved_before, returning).await? {
         let (account, ever) = rows::reserved_before(&row)?;
         working.reserved_before.insert(account, ever);
+    }
+    for payout in &needs.payouts {
+        load_held_before(session, *payout, working).await?;
     }
     if !needs.resets {
         return Ok(());
@@ -209,6 +213,45 @@ async fn load_resets<S: Session>(
             let (account, counters) = rows::account(&row)?;
             working.ledger.load_account(account, counters);
         }
+        load_held(session, *owner, working).await?;
+    }
+    Ok(())
+}
+
+/// Loads an owner's payouts that are held, and which of them were so in a reset before.
+async fn load_held<S: Session>(
+    session: &mut S,
+    owner: Owner,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    for state in PayoutState::OPEN {
+        let values = vec![
+            i64::MAX.into(),
+            i64::MAX.into(),
+            stored(owner.id().get()).into(),
+            state.name().into(),
+        ];
+        let doing = "look for payouts that are held";
+        let held = session.rows(statements::PAYOUTS_OF_OWNER_IN_STATE, values, doing);
+        for row in held.await? {
+            let (_, payout) = rows::payout(&row)?;
+            load_held_before(session, payout.transfer, working).await?;
+            working.payouts.insert(payout.transfer, payout);
+        }
+    }
+    Ok(())
+}
+
+/// Loads whether a payout was held over a reset.
+async fn load_held_before<S: Session>(
+    session: &mut S,
+    payout: TransferId,
+    working: &mut Working,
+) -> Result<(), StoreError> {
+    let doing = "look whether a payout was held over a reset";
+    let noted = session.rows(statements::HELD_BEFORE, vec![payout.into()], doing);
+    if !noted.await?.is_empty() {
+        working.held_before.insert(payout);
     }
     Ok(())
 }
@@ -245,6 +288,13 @@ async fn write_resets<S: Session>(session: &mut S, rows: &Rows, at: i64) -> Resu
         let doing = "note what is reserved";
         session
             .execute(statements::INSERT_RESERVED_BEFORE, values, doing)
+            .await?;
+    }
+    for (number, payout) in &rows.held_before {
+        let values = vec![(*payout).into(), i64::from(*number).into()];
+        let doing = "note what is held";
+        session
+            .execute(statements::INSERT_HELD_BEFORE, values, doing)
             .await?;
     }
     for number in &rows.resets_ended {

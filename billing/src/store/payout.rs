@@ -49,6 +49,8 @@ pub enum PayoutState {
 impl PayoutState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Held, Self::Approved, Self::Paid, Self::Failed];
+    /// Those in which its credits are held.
+    pub const OPEN: [Self; 2] = [Self::Held, Self::Approved];
 
     /// The word in the database.
     #[must_use]
@@ -65,6 +67,12 @@ impl PayoutState {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether its credits are held.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        Self::OPEN.contains(&self)
     }
 }
 
@@ -132,6 +140,22 @@ impl Payout {
             amount: self.amount,
             job: None,
             memo: format!("payout to {}; virtual, no cash value", self.destination),
+        }
+    }
+
+    /// What a reset takes of it when it fails.
+    #[must_use]
+    pub fn taken(&self) -> Transfer {
+        let payout = self.transfer;
+        Transfer {
+            id: TransferSource::ResetPayout { payout }.id(),
+            kind: TransferKind::Reset,
+            mode: Mode::Plain,
+            debit: AccountKey::Available(self.owner),
+            credit: AccountKey::Grants,
+            amount: self.amount,
+            job: None,
+            memo: "held before the reset".to_owned(),
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct Rows {
     pub reset_owners: Vec<(u32, Owner)>,
     /// What had ever been reserved in an account when its owner's turn in a reset came.
     pub reserved_before: Vec<(u32, AccountKey, Credits)>,
+    /// Payouts that were held when their owner's turn in a reset came.
+    pub held_before: Vec<(u32, TransferId)>,
     /// Resets that are over.
     pub resets_ended: Vec<u32>,
 }
@@ -167,6 +169,8 @@ pub struct Working {
     pub reset_owners: BTreeSet<(u32, Owner)>,
     /// What had ever been reserved in an account when its owner's last turn in a reset came.
     pub reserved_before: BTreeMap<AccountKey, Credits>,
+    /// Payouts that were held when their owner's turn in a reset came.
+    pub held_before: BTreeSet<TransferId>,
     /// What is to be written.
     pub rows: Rows,
 }

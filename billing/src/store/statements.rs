@@ -289,17 +289,23 @@ pub(super) const INSERT_RESET_OWNER: &str = "INSERT INTO reset_owners (reset, ow
 pub(super) const INSERT_RESERVED_BEFORE: &str =
     "INSERT INTO reserved_before_resets (reset, account, ever) VALUES ($1, $2, $3)";
 
+pub(super) const HELD_BEFORE: &str = "SELECT reset FROM held_before_resets WHERE payout = $1";
+
+pub(super) const INSERT_HELD_BEFORE: &str = "INSERT INTO held_before_resets (payout, reset) VALUES ($1, $2)";
+
 pub(super) const INSERT_RESET_END: &str = "INSERT INTO reset_ends (reset, ended_at) VALUES ($1, $2)";
 
 /// Every one, for the tests of both databases.
 #[cfg(test)]
-pub(super) const ALL: [&str; 59] = [
+pub(super) const ALL: [&str; 61] = [
     RESETS,
     OPEN_RESET,
     OWNERS_TO_RESET,
     INSERT_RESET,
     INSERT_RESET_OWNER,
     INSERT_RESERVED_BEFORE,
+    HELD_BEFORE,
+    INSERT_HELD_BEFORE,
     INSERT_RESET_END,
     ALL_REFUNDS,
     REFUNDS_OF_ISLAND,

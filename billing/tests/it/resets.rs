@@ -5,6 +5,7 @@ use std::sync::Arc;
 use billing::Maturity;
 use billing::resetting::reset_due;
 use billing::store::merkle::Day;
+use billing::store::payout::{NewPayout, PayoutState, PayoutStep};
 use billing::store::reset::{NewReset, OwnerReset, Participation};
 use billing::store::sqlite::SqliteStore;
 use billing::store::{Change, Durability, LedgerStore, Outcome};
@@ -17,7 +18,8 @@ use tonic::Code;
 
 use crate::support::{
     Books, SHARD, account, assert_clean, at, balances, books, code, field, grant, nano, on_demand,
-    on_every_store, open_owner, owner, postgres, reason, reserve, serve_in, settle, settlement, transfer,
+    on_every_store, open_owner, owner, payout_id, postgres, reason, reserve, serve_in, settle, settlement,
+    transfer,
 };
 
 fn id(request: u8) -> TransferId {
@@ -219,6 +221,71 @@ async fn what_was_earned_before_a_reset_neither_matures_nor_is_paid_out(books: B
     books.assert_clean().await;
 }
 
+async fn a_payout_that_was_held_over_a_reset_and_fails_gives_nothing_back(books: Books<impl LedgerStore>) {
+    books.fund().await;
+    // Sixty credits are earned, and twenty each are held for three payouts.
+    let claim = settlement(1, 1, 1, 2, 600_000);
+    books.store.commit(&[settle(claim)], at(10)).await.unwrap();
+    let due = books.store.due(Standing::Established, at(10), None, 9).await;
+    books.take(Change::Mature(due.unwrap()[0])).await;
+    let ids = [1, 2, 3].map(payout_id);
+    let ask = |number: u8, state| {
+        let asked = on_demand(number, 20, Day::new(number.into()));
+        Change::RequestPayout(NewPayout { state, ..asked })
+    };
+    for (number, state) in [
+        (1, PayoutState::Approved),
+        (2, PayoutState::Held),
+        (3, PayoutState::Approved),
+    ] {
+        assert!(matches!(books.take(ask(number, state)).await, Outcome::Payout(_)));
+    }
+    for (reset, time) in [(1, 100), (2, 200)] {
+        books.take(announce(reset, time)).await;
+        assert_eq!(reset_at(&books.store, time).await, 2);
+    }
+    assert_eq!(of(&*books.store, 2).await, [0, 0, 0]);
+    let fail = PayoutStep::Fail {
+        reason: "no such account".into(),
+    };
+    let reject = PayoutStep::Reject {
+        author: "grace".into(),
+        reason: "not theirs".into(),
+    };
+    for (id, step) in [(ids[0], fail), (ids[1], reject)] {
+        let step = Change::StepPayout(id, step);
+        assert!(matches!(books.take(step).await, Outcome::Payout(_)));
+        assert_eq!(of(&*books.store, 2).await, [0, 0, 0]);
+    }
+    let pay = PayoutStep::Pay {
+        reference: "paid".into(),
+    };
+    let paid = books.take(Change::StepPayout(ids[2], pay)).await;
+    assert!(matches!(paid, Outcome::Payout(_)));
+    // What he is granted now is not earned.
+    books.take(grant(40, 2, 90_000_000_000)).await;
+    let refused = books.take(ask(9, PayoutState::Approved)).await;
+    assert_eq!(code(&refused), "NOT_EARNED");
+    books.assert_clean().await;
+    // One of the new economy gives back what it held, and may be asked for again.
+    let claim = settlement(2, 2, 1, 2, 200_000);
+    books.store.commit(&[settle(claim)], at(210)).await.unwrap();
+    let due = books.store.due(Standing::Established, at(210), None, 9).await;
+    books.take(Change::Mature(due.unwrap()[0])).await;
+    let request = ask(10, PayoutState::Approved);
+    let Outcome::Payout(payout) = books.take(request).await else {
+        panic!("it is earned")
+    };
+    let fail = PayoutStep::Fail {
+        reason: "not today".into(),
+    };
+    books.take(Change::StepPayout(payout.transfer, fail)).await;
+    assert_eq!(of(&*books.store, 2).await, [110_000_000_000, 0, 0]);
+    let again = books.take(ask(11, PayoutState::Approved)).await;
+    assert!(matches!(again, Outcome::Payout(_)), "{again:?}");
+    books.assert_clean().await;
+}
+
 async fn a_reset_that_has_passed_cannot_be_announced(books: Books<impl LedgerStore>) {
     // The books are at 500, whatever the clock says later.
     let changes = [open_owner("first"), grant(30, 1, 70)];
@@ -238,6 +305,7 @@ async fn a_reset_that_has_passed_cannot_be_announced(books: Books<impl LedgerSto
 
 on_every_store!(
     a_reset_that_has_passed_cannot_be_announced,
+    a_payout_that_was_held_over_a_reset_and_fails_gives_nothing_back,
     a_reset_empties_everybody_once_and_gives_to_who_took_part,
     what_was_reserved_over_a_reset_is_taken_when_it_comes_back,
     a_step_of_a_reset_that_is_none_is_refused,

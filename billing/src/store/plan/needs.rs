@@ -168,8 +168,13 @@ impl Needs {
 
     fn add_payout(&mut self, payout: TransferId) {
         self.payouts.insert(payout);
-        self.transfers
-            .extend([payout, TransferSource::PayoutEnd { payout }.id()]);
+        // What was held over a reset is the grants' if it fails.
+        self.accounts.insert(AccountKey::Grants);
+        self.transfers.extend([
+            payout,
+            TransferSource::PayoutEnd { payout }.id(),
+            TransferSource::ResetPayout { payout }.id(),
+        ]);
     }
 
     /// Adds what is only known once the payouts are loaded: their owners, and with them the accounts.

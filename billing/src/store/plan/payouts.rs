@@ -143,9 +143,10 @@ impl Working {
             ) => return Outcome::Rejected(Rejection::PayoutState(state)),
         };
         if let Some(mode) = end {
-            let resolution = payout.transfer(mode);
-            match self.ledger.apply(std::slice::from_ref(&resolution)) {
-                Ok(applied) => self.note(applied, &[resolution]),
+            let mut legs = vec![payout.transfer(mode)];
+            legs.extend(self.is_forfeit(&payout).then(|| payout.taken()));
+            match self.ledger.apply(&legs) {
+                Ok(applied) => self.note(applied, &legs),
                 Err(refusal) => return Outcome::Rejected(refusal.into()),
             }
         }
@@ -162,6 +163,14 @@ impl Working {
         if payout.cause == PayoutCause::OnDemand && paid.last_on_demand == Some(payout.day) {
             paid.last_on_demand = None;
         }
+        if self.is_forfeit(payout) {
+            self.take_earnings(payout.owner, payout.amount);
+        }
+    }
+
+    /// Whether a payout failed that was held over a reset: what it was for is earned no more.
+    fn is_forfeit(&self, payout: &Payout) -> bool {
+        payout.state == PayoutState::Failed && self.held_before.contains(&payout.transfer)
     }
 
     fn keep_payout(&mut self, payout: Payout) -> Outcome {

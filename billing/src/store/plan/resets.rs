@@ -64,6 +64,7 @@ impl Working {
         }
         self.forfeit(owner);
         self.note_reserved(reset, owner);
+        self.note_held(reset, owner);
         self.reset_owners.insert((reset, owner));
         self.rows.reset_owners.push((reset, owner));
         Outcome::OwnerReset
@@ -96,6 +97,17 @@ impl Working {
         for (account, ever) in reserved.filter(|(_, ever)| *ever > Credits::ZERO) {
             self.reserved_before.insert(account, ever);
             self.rows.reserved_before.push((reset, account, ever));
+        }
+    }
+
+    /// What is held for a payout now is the grants' if that fails. One that was held over two resets is noted once.
+    fn note_held(&mut self, reset: u32, owner: Owner) {
+        let payouts = self.payouts.values();
+        let held = payouts.filter(|payout| payout.owner == owner && payout.state.is_open());
+        for payout in held.map(|payout| payout.transfer) {
+            if self.held_before.insert(payout) {
+                self.rows.held_before.push((reset, payout));
+            }
         }
     }
 
