@@ -63,6 +63,7 @@ impl<S: LedgerStore> Api<S> {
             .id(),
             job,
             leases,
+            lease,
             amount,
             author,
             reason,

@@ -368,6 +368,7 @@ fn refund_values(refund: &Refund, at: i64) -> Vec<Value> {
         refund.author.as_str().into(),
         refund.reason.as_str().into(),
         at.into(),
+        Value::OptionalBytes(refund.asked_lease.map(|lease| lease.get().to_be_bytes().to_vec())),
     ]
 }
 

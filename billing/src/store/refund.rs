@@ -15,6 +15,8 @@ pub struct NewRefund {
     pub job: JobId,
     /// Its leases that were settled, in the order of their settlement.
     pub leases: Vec<(ShardId, LeaseId)>,
+    /// The one lease that was asked for; none for the whole job.
+    pub lease: Option<LeaseId>,
     /// How much; all that is left, if not given.
     pub amount: Option<Credits>,
     /// Who decided it.
@@ -40,7 +42,9 @@ pub struct Refund {
     pub consumer: Owner,
     /// Whose earnings were asked first.
     pub island_owner: Owner,
-    /// What was asked for, of the whole job; none for all that was left.
+    /// The one lease that was asked for; none for the whole job.
+    pub asked_lease: Option<LeaseId>,
+    /// What was asked for, of all that was; none for all that was left.
     pub asked: Option<Credits>,
     /// Out of earnings that had not matured.
     pub from_earnings: Credits,

@@ -324,6 +324,7 @@ pub(super) fn refund(row: &impl Columns) -> Result<Refund, StoreError> {
         job: JobId::new(u128::from_be_bytes(bytes(row, 4)?)),
         consumer: owner(row, 5)?,
         island_owner: owner(row, 6)?,
+        asked_lease: optional_bytes(row, 15)?.map(|bytes| LeaseId::new(u64::from_be_bytes(bytes))),
         asked: row.optional_int(7)?.map(Credits::from_nano),
         from_earnings: credits(8)?,
         from_available: credits(9)?,

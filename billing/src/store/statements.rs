@@ -237,11 +237,11 @@ pub(super) const SCHEMA_VERSION: &str =
 
 pub(super) const ALL_REFUNDS: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
-        from_fees, from_pool, standing, author, reason
+        from_fees, from_pool, standing, author, reason, asked_lease
     FROM refunds ORDER BY shard, lease, created_at, id, place";
 
 pub(super) const REFUNDS_OF_ISLAND: &str = "SELECT r.id, r.place, r.shard, r.lease, r.job, r.consumer, r.island_owner, r.asked, r.from_earnings, r.from_available,
-        r.from_fees, r.from_pool, r.standing, r.author, r.reason
+        r.from_fees, r.from_pool, r.standing, r.author, r.reason, r.asked_lease
     FROM settlements AS s JOIN refunds AS r ON r.shard = s.shard AND r.lease = s.lease
     WHERE s.island = $1 AND s.island_owner = $2 AND r.created_at >= $3 AND r.created_at < $4
     ORDER BY r.created_at, r.id, r.place LIMIT $5";
@@ -250,8 +250,8 @@ pub(super) const LEASES_OF_JOB: &str =
     "SELECT shard, lease FROM settlements WHERE job = $1 ORDER BY shard, sequence, lease LIMIT $2";
 
 pub(super) const INSERT_REFUND: &str = "INSERT INTO refunds (id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
-        from_fees, from_pool, standing, author, reason, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, 0), $9, $10, $11, $12, $13, $14, $15, $16)";
+        from_fees, from_pool, standing, author, reason, created_at, asked_lease)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, 0), $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 pub(super) const INSERT_MENDED: &str =
     "INSERT INTO mended_settlements (shard, lease, author, reason, created_at) VALUES ($1, $2, $3, $4, $5)";

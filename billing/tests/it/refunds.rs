@@ -1,7 +1,7 @@
 //! Refunds, corrections, and settlements that were refused first: in the same proportions, once, and proved by the audit.
 
 use billing::store::merkle::Day;
-use billing::store::refund::Mending;
+use billing::store::refund::{Mending, NewRefund};
 use billing::store::{Change, Durability, LedgerStore, Outcome, Rejection, Span};
 use domain::{AccountId, Credits, IslandId, JobId, LeaseId, Standing};
 use proto::billing::v1 as pb;
@@ -62,6 +62,42 @@ async fn a_whole_refund_takes_from_each_what_he_got(books: Books<impl LedgerStor
         code(&books.take(refund(1, &[1], Some(5))).await),
         "REQUEST_DIFFERS"
     );
+    books.assert_clean().await;
+}
+
+async fn a_refund_asked_for_again_in_another_scope_is_another_request(books: Books<impl LedgerStore>) {
+    settled(&books).await;
+    let mut claim = settlement(6, 2, 1, 2, 1_500);
+    claim.job = JobId::new(1);
+    books.take(settle(claim)).await;
+    let of_lease = |request, leases: &[u64], lease: Option<u64>| {
+        let Change::Refund(new) = refund(request, leases, None) else {
+            unreachable!("it is a refund")
+        };
+        let lease = lease.map(LeaseId::new);
+        Change::Refund(NewRefund { lease, ..new })
+    };
+    let one = books.take(of_lease(1, &[1], Some(1))).await;
+    assert_eq!(parts(&one).len(), 1);
+    assert_eq!(books.take(of_lease(1, &[1], Some(1))).await, one);
+    let before = of(&books, 1).await;
+    // Wider, another, one that is none, and the whole job that had only this lease when it was asked for.
+    for (leases, lease) in [
+        (vec![1, 2], None),
+        (vec![2], Some(2)),
+        (vec![], Some(u64::MAX)),
+        (vec![1], None),
+    ] {
+        let again = books.take(of_lease(1, &leases, lease)).await;
+        assert_eq!(code(&again), "REQUEST_DIFFERS", "{leases:?}");
+    }
+    assert_eq!(of(&books, 1).await, before);
+    // The whole job is not narrowed either.
+    let whole = books.take(of_lease(2, &[1, 2], None)).await;
+    assert_eq!(parts(&whole).len(), 1);
+    assert_eq!(books.take(of_lease(2, &[1, 2], None)).await, whole);
+    let again = books.take(of_lease(2, &[2], Some(2))).await;
+    assert_eq!(code(&again), "REQUEST_DIFFERS");
     books.assert_clean().await;
 }
 
@@ -278,6 +314,7 @@ async fn a_refused_settlement_is_booked_once_when_its_cause_is_mended(books: Boo
 
 on_every_store!(
     a_whole_refund_takes_from_each_what_he_got,
+    a_refund_asked_for_again_in_another_scope_is_another_request,
     parts_come_to_no_more_than_the_whole,
     what_the_island_no_longer_has_the_exchange_bears,
     a_refund_before_maturity_matures_no_more_and_is_not_paid_out,
@@ -292,7 +329,7 @@ const ATTACKS: [(&str, &str); 7] = [
     ("DELETE FROM refunds", "a refund is never deleted"),
     (
         "INSERT INTO refunds SELECT id, place + 1, shard, lease, job, consumer, island_owner, asked, from_earnings,
-            from_available, from_fees, from_pool, standing, author, reason, created_at FROM refunds",
+            from_available, from_fees, from_pool, standing, author, reason, created_at, asked_lease FROM refunds",
         "no more is refunded than was paid",
     ),
     (

@@ -21,6 +21,7 @@ impl Working {
             .collect();
         if let Some(first) = before.first() {
             let same = first.job == new.job
+                && first.asked_lease == new.lease
                 && first.asked == new.amount
                 && first.author == new.author
                 && first.reason == new.reason
@@ -112,6 +113,7 @@ impl Working {
             job: new.job,
             consumer,
             island_owner,
+            asked_lease: new.lease,
             asked: new.amount,
             from_earnings,
             from_available,

@@ -135,11 +135,11 @@ pub(super) const RESERVED_BEFORE: &str = "SELECT account, max(ever) FROM reserve
 
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
-        from_fees, from_pool, standing, author, reason
+        from_fees, from_pool, standing, author, reason, asked_lease
     FROM refunds WHERE id = ANY($1)";
 
 pub(super) const REFUNDS_OF_LEASES: &str = "SELECT r.id, r.place, r.shard, r.lease, r.job, r.consumer, r.island_owner, r.asked, r.from_earnings, r.from_available,
-        r.from_fees, r.from_pool, r.standing, r.author, r.reason
+        r.from_fees, r.from_pool, r.standing, r.author, r.reason, r.asked_lease
     FROM unnest($1::BIGINT[], $2::BYTEA[]) AS wanted (shard, lease)
     JOIN refunds AS r ON r.shard = wanted.shard AND r.lease = wanted.lease";
 

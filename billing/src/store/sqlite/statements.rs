@@ -139,11 +139,11 @@ pub(super) const RESERVED_BEFORE: &str = "SELECT account, max(ever) FROM reserve
 
 pub(super) const REFUNDS_BY_ID: &str =
     "SELECT id, place, shard, lease, job, consumer, island_owner, asked, from_earnings, from_available,
-        from_fees, from_pool, standing, author, reason
+        from_fees, from_pool, standing, author, reason, asked_lease
     FROM refunds WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
 
 pub(super) const REFUNDS_OF_LEASES: &str = "SELECT refunds.id, refunds.place, refunds.shard, refunds.lease, refunds.job, refunds.consumer, refunds.island_owner, refunds.asked, refunds.from_earnings, refunds.from_available,
-        refunds.from_fees, refunds.from_pool, refunds.standing, refunds.author, refunds.reason
+        refunds.from_fees, refunds.from_pool, refunds.standing, refunds.author, refunds.reason, refunds.asked_lease
     FROM json_each(?1) AS wanted CROSS JOIN refunds
         ON refunds.shard = wanted.value ->> 0 AND refunds.lease = unhex(wanted.value ->> 1)";
 

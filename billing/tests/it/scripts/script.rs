@@ -340,6 +340,7 @@ impl Script {
             .id(),
             job: JobId::new(1),
             leases: leases.into_iter().collect(),
+            lease: None,
             amount,
             author: "grace".into(),
             reason: "a script".into(),

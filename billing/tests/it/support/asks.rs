@@ -50,6 +50,7 @@ pub(crate) fn refund(request: u8, leases: &[u64], amount: Option<i64>) -> Change
         .id(),
         job: JobId::new(1),
         leases: leases.iter().map(|lease| (SHARD, LeaseId::new(*lease))).collect(),
+        lease: None,
         amount: amount.map(nano),
         author: "grace".into(),
         reason: "the answer was empty".into(),

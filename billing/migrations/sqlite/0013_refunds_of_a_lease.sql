@@ -1,0 +1,3 @@
+-- Which lease a refund was asked for: the same request for another one, or for the whole job, is another request.
+
+ALTER TABLE refunds ADD COLUMN asked_lease BLOB CHECK (length(asked_lease) = 8);
