@@ -158,7 +158,8 @@ fn keys_are_made_rotated_and_end_and_do_no_more_than_they_may() {
         let story = refused(atoll.client(&[&["wallet", "keys", "limit", key], nothing].concat()));
         assert!(story.contains("--none"), "{story}");
     }
-    assert!(refused(atoll.client(&["wallet", "keys", "limit", key, "--owner"])).contains("UNKNOWN_KEY"));
+    let story = refused(atoll.client(&["wallet", "keys", "limit", key, "--per-day", "1", "--owner"]));
+    assert!(story.contains("UNKNOWN_KEY"), "{story}");
 
     // What it did not earn is not paid out.
     let story = refused(atoll.client(&["wallet", "payout", "request", "10", "virtual:me"]));
